@@ -1,0 +1,1 @@
+"""Sans-IO protocol engines for phone audio over WebSockets."""

@@ -1,0 +1,54 @@
+"""What a stream of audio looks like: encoding, rate, framing, and the arithmetic between them."""
+
+from __future__ import annotations
+
+import attrs
+
+# Encodings whose silence is not a run of zero bytes (ITU-T G.711).
+_SILENCE = {"ulaw": b"\xff", "alaw": b"\xd5"}
+
+
+@attrs.frozen(kw_only=True)
+class AudioFormat:
+    """One direction of a call's audio.
+
+    `encoding` is a lower-case name: "slin" (16-bit signed linear, little-endian), "ulaw", "alaw", "g722", "opus", …
+    """
+
+    encoding: str
+    rate: int
+    """Samples per second and channel."""
+    frame_size: int
+    """Bytes of one frame; 0 where packets have no fixed size."""
+    ptime: float = 0.02
+    """Seconds of audio in one frame or packet."""
+    channels: int = 1
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples per channel in one frame."""
+        return round(self.rate * self.ptime)
+
+    @property
+    def is_packets(self) -> bool:
+        """True where every message is one packet of a size only its codec knows (opus, g729, …)."""
+        return self.frame_size == 0
+
+    @property
+    def is_linear(self) -> bool:
+        """True for 16-bit signed linear samples."""
+        return self.encoding == "slin"
+
+    def seconds(self, size: int) -> float:
+        """Return how long `size` bytes play; a packet of unknown size plays one `ptime`."""
+        return size * self.ptime / self.frame_size if self.frame_size else self.ptime
+
+    def silence(self, size: int) -> bytes:
+        """Return `size` bytes of silence, or of zeros where the encoding has no silent byte."""
+        return _SILENCE.get(self.encoding, b"\0") * size
+
+
+def linear(rate: int, *, channels: int = 1, ptime: float = 0.02) -> AudioFormat:
+    """Return the format of 16-bit signed linear audio at `rate` samples per second."""
+    frame_size = round(rate * ptime) * 2 * channels
+    return AudioFormat(encoding="slin", rate=rate, frame_size=frame_size, ptime=ptime, channels=channels)

@@ -1,0 +1,1 @@
+"""A thin Trio shell around callstream_core."""
