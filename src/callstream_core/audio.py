@@ -1,4 +1,7 @@
-"""What a stream of audio looks like: encoding, rate, framing, and the arithmetic between them."""
+"""What a stream of audio looks like: encoding, rate, framing, and the arithmetic between them.
+
+Sizes are bytes of all channels together, durations seconds, rates samples per second and channel.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ _SILENCE = {"ulaw": b"\xff", "alaw": b"\xd5"}
 class AudioFormat:
     """One direction of a call's audio.
 
-    `encoding` is a lower-case name: "slin" (16-bit signed linear, little-endian), "ulaw", "alaw", "g722", "opus", …
+    `frame_size` and `ptime` are taken as given: only `linear` computes one from the other.
     """
 
     encoding: str
+    """Lower-case name: "slin" (16-bit signed linear, little-endian), "ulaw", "alaw", "g722", "opus", …"""
     rate: int
     """Samples per second and channel."""
     frame_size: int
@@ -23,6 +27,7 @@ class AudioFormat:
     ptime: float = 0.02
     """Seconds of audio in one frame or packet."""
     channels: int = 1
+    """Channels whose samples take turns in the stream."""
 
     @property
     def frame_samples(self) -> int:
