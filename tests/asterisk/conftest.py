@@ -10,7 +10,8 @@ import attrs
 import pytest
 import trustme
 
-from tests.asterisk.peer import Asterisk, AsteriskError, made_asterisk
+from tests.asterisk.peer import Asterisk, made_asterisk
+from tests.asterisk.process import AsteriskError
 
 
 @attrs.frozen(kw_only=True)
@@ -38,16 +39,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     folder = tmp_path_factory.mktemp("certificates")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
-    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-        folder / "server.pem"
-    )
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     return Certificates(authority=folder / "authority.pem", server=folder / "server.pem")
 
 
 @pytest.fixture(scope="session")
-def running_asterisk(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Asterisk]:
+def running_asterisk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asterisk]:
     """Start one Asterisk for all tests of the run."""
     made = made_asterisk()
     if made is None:

@@ -21,7 +21,8 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from tests.asterisk.conftest import Certificates
-from tests.asterisk.peer import Asterisk, AsteriskDied, Ending, made_asterisk, read_samples
+from tests.asterisk.peer import Asterisk, Ending, made_asterisk, read_samples
+from tests.asterisk.process import AsteriskDied
 
 pytestmark = pytest.mark.asterisk
 
@@ -50,9 +51,7 @@ class App:
 @contextlib.contextmanager
 def listening_app(tls: ssl.SSLContext | None = None) -> Iterator[App]:
     app = App(0)
-    with serve(
-        app.hold, "127.0.0.1", 0, ssl=tls, subprotocols=[MEDIA], compression=None, max_queue=None
-    ) as server:
+    with serve(app.hold, "127.0.0.1", 0, ssl=tls, subprotocols=[MEDIA], compression=None, max_queue=None) as server:
         app.port = server.socket.getsockname()[1]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -89,7 +88,7 @@ def test_echo_and_hang_up_by_asterisk(asterisk: Asterisk) -> None:
         assert start.startswith("MEDIA_START ")
         assert f"channel_id:{call}" in start
 
-        said = random.randbytes(50 * 160)
+        said = random.randbytes(25 * 160)
         connection.send(said)
         assert receive_audio(connection, len(said)) == said
 
@@ -99,12 +98,10 @@ def test_echo_and_hang_up_by_asterisk(asterisk: Asterisk) -> None:
 
 
 def test_recording_is_what_the_app_said_and_the_app_hangs_up(asterisk: Asterisk) -> None:
-    said = random.randbytes(50 * 320)
+    said = random.randbytes(25 * 320)
     with listening_app() as app:
         asterisk.point_at(f"ws://127.0.0.1:{app.port}/")
-        call = asterisk.bridged(
-            "record", "app/c(slin)f(json)", RECORDING=str(asterisk.recordings / "said.wav")
-        )
+        call = asterisk.bridged("record", "app/c(slin)f(json)", RECORDING=str(asterisk.recordings / "said.wav"))
         connection = app.next_call()
         start = json.loads(connection.recv(5))
         assert (start["event"], start["format"]) == ("MEDIA_START", "slin")
@@ -155,6 +152,6 @@ def test_a_crash_is_noticed(tmp_path: Path) -> None:
         pytest.skip("there is no Asterisk here: tests/asterisk/make.sh makes one")
     with Asterisk(made, tmp_path, app_uri="ws://127.0.0.1:1/") as asterisk:
         assert "Asterisk" in asterisk.command("core show version")
-        os.kill(asterisk.pid, signal.SIGSEGV)
+        os.kill(asterisk.process.pid, signal.SIGSEGV)
         with pytest.raises(AsteriskDied, match="signal 11"):
-            asterisk.wait_for_log("never said")
+            asterisk.process.wait_for_log("never said")
