@@ -1,0 +1,166 @@
+"""All that a dialect provides: a codec, a transition table, capabilities, and how its platform plays audio."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from callstream_core.audio import AudioFormat
+from callstream_core.commands import Command
+from callstream_core.events import Direction, Event, SessionOpened
+from callstream_core.machine import Table
+from callstream_core.websocket import WebSocketRules
+
+
+class Clock(enum.Enum):
+    """Who decides when a piece of reply audio is played."""
+
+    PLATFORM = "platform"
+    """The platform queues what we send and plays it by its own clock."""
+    APP = "app"
+    """We send each packet when its time has come."""
+
+
+class Support(enum.Enum):
+    """How an ability comes about."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    """The session does it itself, and says so: `is_estimated`."""
+    NONE = "none"
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What a platform can do, as far as its opening tells. Engines read these, never a dialect's name."""
+
+    clock: Clock = Clock.PLATFORM
+    marks: Support = Support.NATIVE
+    clear: Support = Support.NATIVE
+    pause: Support = Support.NATIVE
+    drained: Support = Support.NATIVE
+    has_status: bool = False
+    """The platform tells its queue level when asked."""
+    has_flow_control: bool = False
+    """The platform says when its queue is full and when it takes audio again."""
+    has_direction: bool = False
+    is_raw: bool = False
+    """A binary message is caller audio as it stands, and reply audio is a binary message as it stands."""
+    sends_digits: bool = False
+    """The application can send DTMF."""
+    max_message: int = 8000
+    """Bytes of reply audio in one message."""
+    max_queue: int | None = None
+    """Frames that may wait on the platform before it says stop."""
+    call_continues: bool | None = False
+    """Whether the phone call goes on when the socket closes."""
+
+
+class Codec(Protocol):
+    """Translates between messages and words for one session; it may remember what the wire needs."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the peer can do, as far as the messages so far have shown."""
+        ...
+
+    def encode_event(self, event: Event) -> Sequence[str | bytes]:
+        """Return the messages that say `event`; none where this platform has no such message."""
+        ...
+
+    def decode_event(self, message: str | bytes) -> Sequence[Event]:
+        """Return what the platform said. Raise `Malformed` where it cannot be read."""
+        ...
+
+    def encode_command(self, command: Command) -> Sequence[str | bytes]:
+        """Return the messages that say `command`. Raise `LocalProtocolError` where it would not arrive."""
+        ...
+
+    def decode_command(self, message: str | bytes) -> Sequence[Command]:
+        """Return what the application said. Raise `Malformed` where the platform would refuse it."""
+        ...
+
+    def refusal(self, command: Command, direction: Direction) -> str | None:
+        """Return why the platform would refuse `command` now, in its own words, or None."""
+        ...
+
+    def closing_code(self, code: int | None) -> int | None:
+        """Return the code with which the platform answers a close from the application."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class PlayoutTraits:
+    """How a platform queues and plays what the application sends."""
+
+    format: AudioFormat
+    is_packets: bool = False
+    """Each message is one entry of the queue, whatever its size."""
+    period: float
+    """Seconds between two ticks; each takes one entry."""
+    xoff_level: int | None = None
+    """Frames at which the platform says stop, and below which `xon_level` it says go."""
+    xon_level: int | None = None
+    max_queue: int | None = None
+    """A message that arrives when this many frames wait is dropped whole."""
+    fills_silence: bool = False
+    """An idle tick plays a frame of silence."""
+    pads_short_frames: bool = False
+    leaks_leftover: bool = False
+    """An idle tick, even a paused one, plays an unfinished frame."""
+    merges_ticks: bool = False
+    """A late tick is served once, as timers that merge expirations do; else each tick that has passed is served."""
+
+
+class Profile(Protocol):
+    """One variant of a platform: what a simulated call looks like. Dialects have classes of their own."""
+
+    @property
+    def rules(self) -> WebSocketRules:
+        """What this platform's WebSocket layer enforces."""
+        ...
+
+    @property
+    def playout(self) -> PlayoutTraits:
+        """How it plays."""
+        ...
+
+    @property
+    def direction(self) -> Direction:
+        """Which media flows at first."""
+        ...
+
+    @property
+    def auto_answer(self) -> bool:
+        """Whether the platform answers the call by itself."""
+        ...
+
+    @property
+    def crashes_on_pong(self) -> bool:
+        """Whether a pong that nobody asked for ends this platform's process."""
+        ...
+
+    def opening(self) -> SessionOpened:
+        """The first event of a call."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Dialect:
+    """A way in which a platform speaks. `profile` arguments are the dialect's own class, or None for its default."""
+
+    name: str
+    table: Table
+    codec: Callable[[Any], Codec]
+    """Make a codec for one session of a given profile."""
+    profile: Callable[[], Profile]
+    """Make the default profile."""
+    subprotocols: tuple[str, ...] = ()
+    """WebSocket subprotocols of this dialect, best first."""
+    paths: tuple[str, ...] = ()
+    """Paths at which a server takes calls of this dialect."""
+    recognizes: Callable[[str], bool]
+    """Tell whether a first text message is this dialect's."""

@@ -1,0 +1,57 @@
+"""Named deadlines. A session sets them; its owner only asks for the earliest."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Timer(enum.Enum):
+    """What a session may be waiting for."""
+
+    OPENING = "the platform's opening message"
+    PUMP = "room for more audio, or the next packet's turn"
+    MARKS = "the latest moment to answer the oldest mark"
+    STATUS = "the answer to a question for the queue level"
+    SYNC = "the next question for the queue level"
+    TICK = "the platform's playout clock"
+    CLOSING = "the platform's close after we hung up"
+
+
+class TimerTable:
+    """Absolute deadlines by name; `earliest` is kept ready because it is asked for far more often than it changes."""
+
+    __slots__ = ("_deadlines", "earliest")
+
+    def __init__(self) -> None:
+        self._deadlines: dict[Timer, float] = {}
+        self.earliest: float | None = None
+
+    def set(self, timer: Timer, deadline: float) -> None:
+        """Set or move a deadline."""
+        self._deadlines[timer] = deadline
+        self.earliest = min(self._deadlines.values())
+
+    def cancel(self, timer: Timer) -> None:
+        """Forget a deadline; one that is not set is no matter."""
+        if self._deadlines.pop(timer, None) is not None:
+            self.earliest = min(self._deadlines.values(), default=None)
+
+    def clear(self) -> None:
+        """Forget all deadlines."""
+        self._deadlines.clear()
+        self.earliest = None
+
+    def is_set(self, timer: Timer) -> bool:
+        """Tell whether this deadline is set."""
+        return timer in self._deadlines
+
+    def take_due(self, now: float) -> list[Timer]:
+        """Remove and return the timers that are due, earliest first."""
+        if self.earliest is None or self.earliest > now:
+            return []
+        by_deadline = sorted(self._deadlines.items(), key=lambda item: item[1])
+        due = [timer for timer, deadline in by_deadline if deadline <= now]
+        for timer in due:
+            del self._deadlines[timer]
+        self.earliest = min(self._deadlines.values(), default=None)
+        return due
