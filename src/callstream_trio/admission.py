@@ -1,0 +1,203 @@
+"""Who may come in: a request gets an upgrade, or an HTTP status and a sentence that says what to do."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import h11
+import wsproto
+from wsproto.events import AcceptConnection
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import ProtocolError
+
+from callstream_core import dialects
+from callstream_core.dialect import Dialect
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """An HTTP request, as far as admission reads it."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: list[tuple[bytes, bytes]]
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of this (lower-case) name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def wants_upgrade(self) -> bool:
+        """Whether it asks for a WebSocket."""
+        return (self.header(b"upgrade") or b"").lower() == b"websocket"
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """The subprotocols on offer."""
+        offered = b",".join(value for key, value in self.headers if key == b"sec-websocket-protocol")
+        return [item.strip().decode("latin-1") for item in offered.split(b",") if item.strip()]
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """An HTTP answer instead of an upgrade."""
+
+    status: int
+    text: str
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    content_type: bytes = b"text/plain; charset=utf-8"
+
+
+@attrs.frozen(kw_only=True)
+class Admitted:
+    """An upgrade."""
+
+    response: bytes
+    """The 101, as bytes."""
+    dialect: Dialect | None
+    """None where the first message will tell."""
+
+
+@attrs.frozen
+class QueryToken:
+    """A secret in the URL: `?name=secret`."""
+
+    name: str
+    secret: str = attrs.field(repr=False)
+
+    def admits(self, request: Request) -> bool:
+        """Tell whether the request carries it."""
+        return any(_equal(value.encode(), self.secret.encode()) for value in request.query.get(self.name, ()))
+
+
+@attrs.frozen
+class HeaderToken:
+    """A secret in a header, bare or behind `Bearer`."""
+
+    name: str
+    secret: str = attrs.field(repr=False)
+
+    def admits(self, request: Request) -> bool:
+        """Tell whether the request carries it."""
+        value = request.header(self.name.lower().encode())
+        return value is not None and _equal(value.removeprefix(b"Bearer "), self.secret.encode())
+
+
+@attrs.frozen
+class Basic:
+    """User and password, as websocket_client.conf sends them."""
+
+    user: str
+    password: str = attrs.field(repr=False)
+
+    def admits(self, request: Request) -> bool:
+        """Tell whether the request carries them."""
+        scheme, _, encoded = (request.header(b"authorization") or b"").partition(b" ")
+        try:
+            given = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return False
+        return scheme.lower() == b"basic" and _equal(given, f"{self.user}:{self.password}".encode())
+
+
+Auth = QueryToken | HeaderToken | Basic
+
+
+def parse_auth(text: str) -> Auth:
+    """Read `query:NAME=SECRET`, `header:NAME=SECRET` or `basic:USER:PASSWORD`."""
+    kind, _, rest = text.partition(":")
+    if kind == "basic" and ":" in rest:
+        user, _, password = rest.partition(":")
+        if user and password:
+            return Basic(user, password)
+    name, _, secret = rest.partition("=")
+    if name and secret and kind == "query":
+        return QueryToken(name, secret)
+    if name and secret and kind == "header":
+        return HeaderToken(name, secret)
+    raise ValueError("use query:NAME=SECRET, header:NAME=SECRET or basic:USER:PASSWORD")
+
+
+def _equal(given: bytes, wanted: bytes) -> bool:
+    return hmac.compare_digest(given, wanted)
+
+
+@attrs.frozen(kw_only=True)
+class Admission:
+    """The rules of one server."""
+
+    auth: Sequence[Auth] = ()
+    """Any one of these admits; none at all admits everybody."""
+    allowed_origins: frozenset[str] = frozenset()
+    """Browsers send an Origin, telephone systems do not: others than these are refused."""
+
+    def decide(self, request: Request) -> Admitted | Refusal:
+        """Admit a request, or refuse it."""
+        dialect = dialects.detect(path=request.path)
+        if dialect is None and request.path != "/":
+            paths = ", ".join(path for name in dialects.names() for path in dialects.get(name).paths)
+            return Refusal(status=404, text=f"No calls are taken here; use / or one of {paths}.")
+        if request.method != "GET":
+            return Refusal(status=405, text="Calls come as WebSockets: use GET.", headers=[(b"allow", b"GET")])
+        if not request.wants_upgrade:
+            headers = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
+            return Refusal(status=426, text="Calls come as WebSockets: ask for an upgrade.", headers=headers)
+        origin = request.header(b"origin")
+        if origin is not None and origin.decode("latin-1") not in self.allowed_origins:
+            return Refusal(status=403, text="This origin is not allowed; name it in allowed_origins.")
+        if self.auth and not any(auth.admits(request) for auth in self.auth):
+            headers = [(b"www-authenticate", b'Basic realm="callstream"')]
+            return Refusal(status=401, text="The secret is missing or wrong.", headers=headers)
+        return self._accept(request, dialect)
+
+    def _accept(self, request: Request, dialect: Dialect | None) -> Admitted | Refusal:
+        known = [dialect] if dialect else [dialects.get(name) for name in dialects.names()]
+        offered = request.subprotocols
+        chosen = next((s for d in known for s in d.subprotocols if s in offered), None)
+        if offered and chosen is None:
+            return Refusal(status=400, text=f"None of the subprotocols {', '.join(offered)[:200]} is spoken here.")
+        if chosen is not None and dialect is None:
+            dialect = dialects.detect(subprotocol=chosen)
+        handshake = H11Handshake(wsproto.ConnectionType.SERVER)
+        try:
+            handshake.initiate_upgrade_connection(request.headers, request.path)
+            # Exactly what was agreed: a telephone system hangs up on any extension.
+            response = handshake.send(AcceptConnection(subprotocol=chosen, extensions=[]))
+        except (ProtocolError, UnicodeError, h11.ProtocolError) as error:
+            headers = [(b"sec-websocket-version", b"13")]
+            return Refusal(status=400, text=f"Not a WebSocket handshake: {error}.", headers=headers)
+        return Admitted(response=response, dialect=dialect)
+
+
+def read_request(event: h11.Request) -> Request:
+    """Return a request as admission reads it. Bytes that are not ASCII survive as what they are."""
+    parts = urlsplit(event.target.decode("latin-1"))
+    return Request(
+        method=event.method.decode("ascii"),
+        path=parts.path or "/",
+        query=parse_qs(parts.query, keep_blank_values=True),
+        headers=[(bytes(name), bytes(value)) for name, value in event.headers],
+    )
+
+
+def render(refusal: Refusal) -> bytes:
+    """Return a refusal as a whole HTTP answer that ends the connection."""
+    body = refusal.text.encode() + (b"\n" if not refusal.text.endswith("\n") else b"")
+    headers = [
+        (b"content-type", refusal.content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *(item for item in refusal.headers if item[0] != b"connection"),
+    ]
+    reason = h11.Response(status_code=refusal.status, headers=headers)
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.next_event()
+    sent = connection.send(reason) + connection.send(h11.Data(data=body)) + connection.send(h11.EndOfMessage())
+    return bytes(sent)

@@ -1,0 +1,354 @@
+"""A call, as a handler sees it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+
+import attrs
+import trio
+
+from callstream_core import commands as c
+from callstream_core import events as e
+from callstream_core.app_session import AppSession
+from callstream_core.audio import AudioFormat, linear
+from callstream_core.outputs import FramePlayed
+from callstream_core.resample import Converter
+from callstream_trio.admission import Request
+from callstream_trio.hub import clock
+from callstream_trio.link import Link, Said
+from callstream_trio.sinks import Sink
+from callstream_trio.sound import read_pieces
+
+_LOOK = 0.05
+
+
+class CallEnded(Exception):
+    """The call is over; what was asked cannot be done any more. Leaving a handler with it is a normal end."""
+
+
+@attrs.frozen(kw_only=True)
+class CallLimits:
+    """The bounds of what waits for a handler."""
+
+    max_events: int = 1024
+    """Events that a handler may leave unread; the oldest is dropped and counted."""
+    max_unread_audio: float = 2.0
+    """Seconds of caller audio that a handler may leave unread; the oldest is dropped and counted."""
+    max_ahead: float = 1.0
+    """Seconds of audio that `play` leaves waiting in the session when it returns."""
+
+
+@attrs.define
+class CallStats:
+    """What happened on a call so far."""
+
+    events_dropped: int = 0
+    audio_dropped: int = 0
+    """Pieces of caller audio that no one read in time."""
+    sink_refused: int = 0
+    """Replies of a sink that the session would not take."""
+    messages_received: int = 0
+    messages_sent: int = 0
+    tolerated: dict[str, int] = attrs.field(factory=dict)
+    """Every tolerance that the session needed, by name."""
+
+
+class Call:
+    """One live call. Commands take effect at once; waiting is only for the platform's answers, and for room."""
+
+    def __init__(self, limits: CallLimits | None = None) -> None:
+        self.limits = limits or CallLimits()
+        self.ended: e.SessionClosed | None = None
+        """How the call ended, once it has."""
+        self.request: Request | None = None
+        """The HTTP request of the call's WebSocket: path, query, headers."""
+        self._link: Link | None = None
+        self._info: e.SessionOpened | None = None
+        self._sink: Sink | None = None
+        self._events: deque[e.Event] | None = None
+        self._audio: deque[bytes] | None = None
+        self._unread = 0
+        self._clears: deque[list[e.PlayoutCleared]] = deque()
+        self._is_gone = False
+        self._dropped = CallStats()
+        # One lot for all who wait: whoever wakes looks whether it was for him.
+        self._changed = trio.lowlevel.ParkingLot()
+
+    # The link's side
+
+    def attach(self, link: Link, request: Request | None = None) -> None:
+        """Take the link that carries this call, and the request that opened it."""
+        self._link = link
+        self.request = request
+
+    def hear(self, said: Said, now: float) -> Iterable[c.Command]:
+        """Take what the session heard."""
+        if type(said) is e.AudioReceived:
+            if self._sink is not None:
+                return self._sink.take(said, now)
+            self._keep_audio(said.data)
+        elif isinstance(said, e.PlayoutCleared) and self._clears:
+            self._clears.popleft().append(said)
+        elif not isinstance(said, FramePlayed):
+            if isinstance(said, e.SessionOpened):
+                self._info = said
+            elif isinstance(said, e.SessionClosed):
+                self.ended = said
+            self._keep_event(said)  # type: ignore[arg-type]
+        if self._changed:
+            self._changed.unpark_all()
+        return ()
+
+    def refused(self) -> None:
+        """Count a reply of the sink that the session would not take."""
+        self._dropped.sink_refused += 1
+
+    def closed(self) -> None:
+        """Take note that the socket is gone."""
+        self._is_gone = True
+        if self._link is not None and self.ended is None:
+            self.ended = e.SessionClosed(
+                initiator=e.Side.PLATFORM, code=None, reason="the connection was lost", is_clean=False
+            )
+        self._changed.unpark_all()
+
+    def _keep_event(self, event: e.Event) -> None:
+        if self._events is None:
+            self._events = deque()
+        if len(self._events) >= self.limits.max_events:
+            self._events.popleft()
+            self._dropped.events_dropped += 1
+        self._events.append(event)
+
+    def _keep_audio(self, data: bytes) -> None:
+        if self._audio is None:
+            self._audio = deque()
+        self._audio.append(data)
+        self._unread += len(data)
+        caller = self.info.caller_format
+        bound = self.limits.max_unread_audio / caller.ptime
+        size = bound * caller.frame_size if caller.frame_size else float("inf")
+        while self._unread > size or len(self._audio) > 2 * bound:
+            self._unread -= len(self._audio.popleft())
+            self._dropped.audio_dropped += 1
+
+    # Read-outs
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call was announced and is not over."""
+        return self._info is not None and self.ended is None
+
+    @property
+    def info(self) -> e.SessionOpened:
+        """What the platform announced: ids, formats, variables, capabilities."""
+        if self._info is None:
+            raise CallEnded("the call was never announced")
+        return self._info
+
+    @property
+    def session(self) -> AppSession:
+        """The engine underneath."""
+        session = self._link.session if self._link else None
+        if not isinstance(session, AppSession):
+            raise CallEnded("the call is over")
+        return session
+
+    @property
+    def position(self) -> float:
+        """Seconds of our audio that the caller has heard."""
+        return self.session.heard(clock())
+
+    @property
+    def backlog(self) -> float:
+        """Seconds of our audio that the caller has not heard yet."""
+        return self.session.backlog(clock())
+
+    @property
+    def stats(self) -> CallStats:
+        """Counters of this call."""
+        link = self._link
+        session = link.session if link else None
+        return attrs.evolve(
+            self._dropped,
+            messages_received=link.messages_received if link else 0,
+            messages_sent=link.messages_sent if link else 0,
+            tolerated=dict(session.counters) if session else {},
+        )
+
+    # Commands
+
+    def say(self, command: c.Command) -> None:
+        """Say any command, at once."""
+        if self._link is None or self.ended is not None:
+            raise CallEnded("the call is over")
+        self._link.say(command)
+
+    async def answer(self) -> None:
+        """Take the call. Harmless where the platform has answered by itself."""
+        await self._say(c.Answer())
+
+    async def reject(self, reason: str = "") -> None:
+        """Refuse the call."""
+        await self._say(c.Reject(reason))
+
+    async def play(self, data: bytes) -> None:
+        """Play audio in the reply format; wait while enough is sent ahead already."""
+        reply = self.info.reply_format
+        if reply is None or reply.is_packets:
+            await self._wait(self._has_room)
+            await self._say(c.SendAudio(data))
+            return
+        step = max(int(self.limits.max_ahead / reply.ptime) * reply.frame_size, reply.frame_size)
+        for start in range(0, len(data), step):
+            await self._wait(self._has_room)
+            await self._say(c.SendAudio(data[start : start + step]))
+
+    def _has_room(self) -> bool:
+        reply = self.info.reply_format
+        session = self.session
+        if reply is None or reply.is_packets:
+            return session.backlog(clock()) <= self.limits.max_ahead and session.room > 0
+        return reply.seconds(session.pending) <= self.limits.max_ahead
+
+    async def play_file(self, path: str | Path) -> None:
+        """Play a sound file (WAV, FLAC, OGG, …), converted to the call's format, as one utterance."""
+        pieces = read_pieces(Path(path), self._reply_format())
+        while piece := await trio.to_thread.run_sync(next, pieces, b""):
+            await self.play(piece)
+        await self._say(c.EndUtterance())
+
+    def _reply_format(self) -> AudioFormat:
+        if self.info.reply_format is None:
+            raise CallEnded("this platform only listens")
+        return self.info.reply_format
+
+    async def end_utterance(self, name: str | None = None) -> None:
+        """Pad the last frame with silence and, with a name, place a mark behind it."""
+        await self._say(c.EndUtterance(name))
+
+    async def mark(self, name: str) -> None:
+        """Place a mark; `MarkReached` tells when everything before it was played."""
+        await self._say(c.PlaceMark(name))
+
+    async def clear(self) -> e.PlayoutCleared:
+        """Drop everything that the caller has not heard; return how much of the utterance he did hear."""
+        answer: list[e.PlayoutCleared] = []
+        self._clears.append(answer)
+        try:
+            self.say(c.ClearPlayout())
+        except BaseException:
+            self._clears.remove(answer)
+            raise
+        await self._wait(lambda: bool(answer))
+        return answer[0]
+
+    async def pause(self) -> None:
+        """Stop playing; what is queued stays."""
+        await self._say(c.PausePlayout())
+
+    async def resume(self) -> None:
+        """Play on."""
+        await self._say(c.ResumePlayout())
+
+    async def drained(self) -> None:
+        """Wait until the caller has heard everything."""
+        await trio.lowlevel.checkpoint()
+        while self.session.backlog(clock()) > 0:
+            await self._wait_until(clock() + self.session.backlog(clock()))
+
+    async def hang_up(self) -> None:
+        """End the call now."""
+        await self._say(c.HangUp())
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the call by closing the WebSocket with a code of ours."""
+        if self._link is not None and self.ended is None:
+            self._link.fail(code, reason)
+
+    async def finish(self) -> e.SessionClosed:
+        """Play out what is queued, then hang up; return how the call ended."""
+        self.say(c.HangUp(c.When.AFTER_PLAYOUT))
+        while self.ended is None:
+            await self._changed.park()
+        return self.ended
+
+    def connect(self, sink: Sink | None) -> None:
+        """Give the caller's audio to a sink from now on, without waking any task; None ends that."""
+        self._sink = sink
+        self._audio, self._unread = None, 0
+
+    async def wait_ended(self) -> e.SessionClosed:
+        """Wait for the end of the call."""
+        while self.ended is None:
+            await self._changed.park()
+        return self.ended
+
+    async def wait_opened(self) -> bool:
+        """Wait for the announcement; False if the connection ends before it."""
+        while self._info is None and self.ended is None:
+            await self._changed.park()
+        return self._info is not None
+
+    async def wait_gone(self) -> None:
+        """Wait until the socket is closed."""
+        while not self._is_gone:
+            await self._changed.park()
+
+    # Hearing
+
+    def __aiter__(self) -> AsyncIterator[e.Event]:
+        """Iterate over everything that is not audio; the last event is `SessionClosed`."""
+        return self._iterate_events()
+
+    async def _iterate_events(self) -> AsyncIterator[e.Event]:
+        while True:
+            while not self._events:
+                if self._is_gone:
+                    return
+                await self._changed.park()
+            event = self._events.popleft()
+            yield event
+            if isinstance(event, e.SessionClosed):
+                return
+
+    async def audio(self, rate: int | None = None) -> AsyncIterator[bytes]:
+        """Iterate over the caller's audio until the call ends: as it comes, or as 16-bit linear mono at `rate`.
+
+        Pieces that waited are given as one.
+        """
+        convert = Converter(self.info.caller_format, linear(rate)).feed if rate is not None else None
+        while True:
+            while not self._audio:
+                if self.ended is not None:
+                    return
+                await self._changed.park()
+            if self.info.caller_format.is_packets:
+                data = self._audio.popleft()
+                self._unread -= len(data)
+            else:
+                data = b"".join(self._audio)
+                self._audio.clear()
+                self._unread = 0
+            data = convert(data) if convert else data
+            if data:
+                yield data
+
+    # Waiting
+
+    async def _say(self, command: c.Command) -> None:
+        self.say(command)
+        await trio.lowlevel.checkpoint()
+
+    async def _wait(self, is_true: Callable[[], bool]) -> None:
+        while not is_true():
+            if self.ended is not None:
+                raise CallEnded(f"the call is over: {self.ended.reason}")
+            # Nobody is woken for room, which comes with time: a look now and then is cheaper.
+            await self._wait_until(clock() + _LOOK)
+
+    async def _wait_until(self, deadline: float) -> None:
+        with trio.move_on_after(max(deadline - clock(), 0)):
+            await self._changed.park()
