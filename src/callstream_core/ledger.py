@@ -21,13 +21,12 @@ class Clearing:
     sent: int
     pending: int
     boundaries: tuple[int, ...]
-    """Stream positions at which an utterance began."""
+    """Stream positions at which an utterance began; the first is where the stream stood at the clear before."""
 
     @property
     def heard(self) -> float:
         """Seconds of the current utterance that were played."""
-        start = max((b for b in self.boundaries if b <= self.position), default=self.position)
-        return (self.position - start) / self.rate
+        return (self.position - max(b for b in self.boundaries if b <= self.position)) / self.rate
 
     @property
     def discarded(self) -> float:
@@ -102,9 +101,13 @@ class Ledger:
             return self._held
         return max(self.dry_at - now, 0.0)
 
+    def unheard(self, now: float) -> int:
+        """Return the same in units."""
+        return round(self.backlog(now) * self.rate)
+
     def position(self, now: float) -> int:
         """Return the stream position that is being heard."""
-        return max(self.sent - round(self.backlog(now) * self.rate), self.acknowledged)
+        return max(self.sent - self.unheard(now), self.acknowledged)
 
     def time_of(self, position: int) -> float | None:
         """Return when `position` will be heard; None while playout stands still."""
@@ -124,46 +127,55 @@ class Ledger:
             self._held = None
 
     def acknowledge(self, position: int, now: float) -> None:
-        """Correct the clock: the platform has played exactly up to `position`."""
+        """Correct the clock: the platform has played exactly up to `position`. What it cannot mean is no news."""
+        if not self.acknowledged <= position <= self.sent:
+            return
+        self.acknowledged = position
         backlog = (self.sent - position) / self.rate
         slip = backlog - self.backlog(now)
         if self._held is not None:
             self._held = backlog
         else:
             self.dry_at = now + backlog
-        self.acknowledged = max(self.acknowledged, position)
         self.debt = max(self.debt + slip, 0.0) if backlog > 0 else 0.0
 
-    def heard(self, now: float) -> int:
-        """Return the units that were played so far."""
-        return self.position(now) - self._skipped
+    def heard_to(self, position: int) -> int:
+        """Return the units that were played when playout stood at `position`."""
+        return position - self._skipped
 
     def end_utterance(self, pending: int) -> None:
         """Remember that an utterance ends behind the `pending` units that are not sent yet."""
-        self._boundaries.append(self.sent + pending)
-        if len(self._boundaries) > _MAX_BOUNDARIES:
-            self._boundaries.popleft()
+        boundaries = self._boundaries
+        while boundaries and boundaries[0] <= self.acknowledged:
+            self._utterance = boundaries.popleft()
+        boundaries.append(self.sent + pending)
+        if len(boundaries) > _MAX_BOUNDARIES:
+            boundaries.popleft()
 
     def clear(self, pending: int, position: int, now: float) -> Clearing:
         """Forget everything behind `position`, and `pending` units that were never sent."""
+        end = self.sent + pending
         clearing = Clearing(
             rate=self.rate,
             position=position,
             acknowledged=self.acknowledged,
             sent=self.sent,
             pending=pending,
-            boundaries=(self._utterance, *self._boundaries),
+            # Where nothing follows, no utterance has begun: the last one is still what the caller has in his ear.
+            boundaries=(self._utterance, *(b for b in self._boundaries if b < end)),
         )
         self._boundaries.clear()
         self._utterance = self.acknowledged = self.sent
         self.dry_at = now
         self._held = None
         self.debt = 0.0
-        self.cleared += pending
+        self.cleared += pending + self.sent - position
+        self._skipped += self.sent - position
         return clearing
 
-    def settle(self, clearing: Clearing) -> None:
-        """Count what a clear dropped on the platform, once that is known."""
-        dropped = clearing.sent - clearing.position
-        self.cleared += dropped
-        self._skipped += dropped
+    def settle(self, clearing: Clearing, position: int) -> None:
+        """Correct a clear: the platform's playout stood at `position`, as far as that makes sense."""
+        position = min(max(position, clearing.acknowledged), clearing.sent)
+        self.cleared += clearing.position - position
+        self._skipped += clearing.position - position
+        clearing.position = position

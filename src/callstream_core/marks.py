@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
@@ -25,6 +25,7 @@ class Ordered:
     """Placed by the session itself, not by the application: its answer is not an event."""
     position: int = 0
     """Where in the stream it was sent."""
+    asked_at: float = -math.inf
 
     @property
     def wants_answer(self) -> bool:
@@ -32,79 +33,120 @@ class Ordered:
         return isinstance(self.command, PlaceMark | StopBuffering | ReportDrained)
 
     @property
+    def is_report(self) -> bool:
+        """Whether it asks for an empty queue, and not for a place in the stream."""
+        return isinstance(self.command, ReportDrained)
+
+    @property
     def name(self) -> str:
         """The mark's name."""
         return self.command.name if isinstance(self.command, PlaceMark | StopBuffering) else ""
 
+    def emulate(self) -> None:
+        """Expect no answer from the platform any more."""
+        self.messages, self.is_native, self.position = (), False, 0
+
     def answer(self, outcome: MarkOutcome, *, is_estimated: bool) -> Event:
         """Return the event that answers it."""
-        if isinstance(self.command, ReportDrained):
+        if self.is_report:
             return PlayoutDrained(is_estimated)
-        if isinstance(self.command, StopBuffering) and outcome is MarkOutcome.PLAYED:
+        if isinstance(self.command, StopBuffering) and outcome is MarkOutcome.PLAYED and not is_estimated:
             return BufferingCompleted(self.name)
         return MarkReached(self.name, outcome, is_estimated)
 
 
 class Questions:
-    """The questions that are open, in the order of their positions. Each leaves exactly once."""
+    """The questions that are open. Each leaves exactly once; marks leave in the order of their positions.
 
-    __slots__ = ("_cleared_names", "_open")
+    `slack` is how many seconds past the estimated playout the platform may take to answer, `tick` how many pass
+    before an estimate serves where it never answers.
+    """
 
-    def __init__(self) -> None:
-        self._open: deque[Ordered] = deque()
-        # Platforms may answer a mark that a clear has answered already; how many names we can tell such by.
-        self._cleared_names: deque[str] = deque(maxlen=64)
+    __slots__ = ("_answered", "_marks", "_reports", "slack", "tick")
+
+    def __init__(self, *, slack: float, tick: float) -> None:
+        self.slack = slack
+        self.tick = tick
+        self._marks: deque[Ordered] = deque()
+        self._reports: list[Ordered] = []
+        # Platforms may answer a mark that we have answered already; how many names we can tell such by.
+        self._answered: deque[str] = deque(maxlen=64)
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._marks) + len(self._reports)
 
-    def ask(self, question: Ordered, position: int) -> None:
+    def ask(self, question: Ordered, position: int, now: float) -> None:
         """Take note of a question that was sent behind `position`."""
         question.position = position
-        self._open.append(question)
+        question.asked_at = now
+        (self._reports if question.is_report else self._marks).append(question)
 
-    def take_named(self, event: MarkReached | BufferingCompleted) -> Ordered | None:
-        """Remove and return the oldest question that this event answers."""
+    def take_named(self, event: MarkReached | BufferingCompleted) -> list[Ordered]:
+        """Remove and return the oldest mark that this event answers, behind all those before it: they were passed."""
         kind = PlaceMark if isinstance(event, MarkReached) else StopBuffering
-        for question in self._open:
-            if question.is_native and isinstance(question.command, kind) and question.name == event.name:
-                self._open.remove(question)
-                return question
-        return None
+        for index, mark in enumerate(self._marks):
+            if mark.is_native and isinstance(mark.command, kind) and mark.name == event.name:
+                return [self._marks.popleft() for _ in range(index + 1)]
+        return []
 
-    def is_late(self, event: MarkReached | BufferingCompleted) -> bool:
-        """Tell whether an answer comes after we gave our own."""
-        return event.name in self._cleared_names
+    def take_marks(self) -> list[Ordered]:
+        """Remove and return all marks."""
+        marks = list(self._marks)
+        self._marks.clear()
+        return marks
 
-    def answered(self, question: Ordered) -> None:
-        """Remember that we answered it without the platform."""
-        self._cleared_names.append(question.name)
+    def take_reports(self, position: int) -> list[Ordered]:
+        """Remove and return the reports that an empty queue answers, when playout has come to `position`.
 
-    def take(self, is_wanted: Callable[[Ordered], bool]) -> list[Ordered]:
-        """Remove and return the questions that `is_wanted`."""
-        taken = [question for question in self._open if is_wanted(question)]
-        if taken:
-            self._open = deque(question for question in self._open if question not in taken)
+        One word answers all who asked before it. One who asked behind audio that cannot have been played yet
+        was not heard when it was said; only the first must have been.
+        """
+        reports = self._reports
+        if reports:
+            position = max(position, reports[0].position)
+            self._reports = [report for report in reports if report.position > position]
+        return [report for report in reports if report.position <= position]
+
+    def take_overdue(self, ledger: Ledger, now: float) -> list[Ordered]:
+        """Remove and return the questions that we must answer ourselves."""
+        taken: list[Ordered] = []
+        while self._marks and self._deadline(self._marks[0], ledger) <= now:
+            taken.append(self._marks.popleft())
+        taken += [report for report in self._reports if self._deadline(report, ledger) <= now]
+        self._reports = [report for report in self._reports if report not in taken]
         return taken
 
-    def emulate(self) -> None:
-        """Expect no answers from the platform any more."""
-        for question in self._open:
-            question.is_native = False
-            question.position = 0
+    def earliest(self, ledger: Ledger) -> float:
+        """Return when the first question is overdue, or infinity."""
+        questions = (*self._first_mark, *self._reports)
+        return min((self._deadline(question, ledger) for question in questions), default=math.inf)
 
-    def bound(self, position: int) -> int:
-        """Return `position`, but no further than the first mark that the platform has not answered."""
-        return min((q.position for q in self._open if q.is_native and q.position < position), default=position)
+    @property
+    def _first_mark(self) -> Sequence[Ordered]:
+        # Marks further back are never due before it.
+        return [self._marks[0]] if self._marks else ()
 
-    def deadline(self, question: Ordered, ledger: Ledger, *, slack: float, tick: float) -> float:
-        """Return when to answer a question ourselves."""
-        heard_at = ledger.time_of(question.position)
+    def _deadline(self, question: Ordered, ledger: Ledger) -> float:
+        # A report waits for whatever is sent after it, too.
+        heard_at = ledger.time_of(ledger.sent if question.is_report else question.position)
         if heard_at is None:
             return math.inf
         # Without the platform's word: what we sent last may wait for one tick before it plays.
-        return heard_at + (slack if question.is_native else tick)
+        return max(heard_at, question.asked_at) + (self.slack if question.is_native else self.tick)
 
-    def earliest(self, ledger: Ledger, *, slack: float, tick: float) -> float:
-        """Return the earliest deadline, or infinity."""
-        return min((self.deadline(q, ledger, slack=slack, tick=tick) for q in self._open), default=math.inf)
+    def answered(self, question: Ordered) -> None:
+        """Remember that we answered it without the platform."""
+        self._answered.append(question.name)
+
+    def is_late(self, event: MarkReached | BufferingCompleted) -> bool:
+        """Tell whether an answer comes after we gave our own."""
+        return event.name in self._answered
+
+    def emulate(self) -> None:
+        """Expect no answers from the platform any more."""
+        for question in (*self._marks, *self._reports):
+            question.emulate()
+
+    def bound(self, position: int) -> int:
+        """Return `position`, but no further than the first mark that the platform has not answered."""
+        return min([position, *(mark.position for mark in self._first_mark if mark.is_native)])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+# A part of a slot that floats may be off by: an event that is on time counts as on time.
+_ON_TIME = 1e-6
+
 
 class Pacer:
     """Times `start + n * ptime`. Late wake-ups take every slot that has passed, and the grid does not move.
 
-    A slot that passed while there was nothing to send is gone: after a silence of more than one `ptime`
+    A slot that passed while there was nothing to send is gone: after a silence of one `ptime` or more
     the next packet starts a new grid, so that a pause is never followed by a rush.
     """
 
@@ -28,11 +31,15 @@ class Pacer:
 
     def begin(self, now: float) -> None:
         """Start a grid at `now`, unless one is running that the next packet still fits."""
-        if now - self.next_due > self.ptime:
-            self.restart(now)
+        if (now - self.next_due) / self.ptime > 1 - _ON_TIME:
+            self._restart(now)
 
-    def restart(self, now: float) -> None:
-        """Start a new grid at `now`."""
+    def resume(self, now: float) -> None:
+        """Go on after packets were held back: the slots that passed meanwhile are gone."""
+        if now > self.next_due:
+            self._restart(now)
+
+    def _restart(self, now: float) -> None:
         self._start = now
         self._next = 0
         self._resting = -math.inf
@@ -44,8 +51,7 @@ class Pacer:
         """
         if now < self.next_due:
             return 0
-        # The epsilon keeps a wake-up that is on time, but for the last bit of a float, from waiting once more.
-        due = int((now - self._start) / self.ptime + 1e-9) + 1 - self._next
+        due = int((now - self._start) / self.ptime + _ON_TIME) + 1 - self._next
         count = min(max(due, 1), waiting)
         if count > self.max_burst_packets:
             count = self.max_burst_packets

@@ -67,16 +67,11 @@ class PlatformSession:
     def send(self, event: e.Event, now: float) -> list[Output]:
         """Say one event. Raise `LocalProtocolError` where the conversation has no place for it."""
         self._now = now = max(now, self._now)
-        if type(event) not in self._machine.says:
-            self._machine.say(event)
-        out: list[Output] = []
-        if isinstance(event, e.AudioReceived):
-            # Nothing is queued on this side: what the caller says leaves at once.
-            if self.direction is not e.Direction.OUT:
-                self._transmit(event, out)
-            return out
         self._machine.say(event)
-        self._transmit(event, out)
+        out: list[Output] = []
+        # Nothing is queued on this side: what the caller says leaves at once.
+        if not isinstance(event, e.AudioReceived) or self.direction is not e.Direction.OUT:
+            self._transmit(event, out)
         if isinstance(event, e.SessionOpened):
             if self.direction is not e.Direction.IN:
                 self.playout.start(now)
@@ -114,6 +109,9 @@ class PlatformSession:
         self._now = now = max(now, self._now)
         out: list[Output] = []
         if self.state is State.CLOSED:
+            return out
+        if self.state is State.OPENING:
+            self._note("a message before the call was announced", out)
             return out
         self.playout.skip_idle(now)
         try:
@@ -161,10 +159,8 @@ class PlatformSession:
     def _hear_pause(self, _command: c.PausePlayout, _now: float, _out: list[Output]) -> None:
         self.playout.is_paused = True
 
-    def _hear_resume(self, _command: c.ResumePlayout, now: float, _out: list[Output]) -> None:
+    def _hear_resume(self, _command: c.ResumePlayout, _now: float, _out: list[Output]) -> None:
         self.playout.is_paused = False
-        # While it was paused its ticks did nothing.
-        self.playout.pass_until(now)
 
     def _hear_report(self, _command: c.ReportDrained, _now: float, _out: list[Output]) -> None:
         self.playout.reports_drained = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 from callstream_core.dialect import PlayoutTraits
@@ -17,9 +16,6 @@ from callstream_core.events import (
 from callstream_core.outputs import FramePlayed
 
 Played = Event | FramePlayed
-
-# A tick that is on time, but for the last bits of a float, does not count as early.
-_ON_TIME = 1e-6
 
 
 class Playout:
@@ -68,7 +64,7 @@ class Playout:
         self.is_running = False
 
     def miss_ticks(self, count: int) -> None:
-        """Lose the next `count` ticks, as a busy machine does."""
+        """Lose the next `count` ticks that have something to do, as a busy machine does."""
         self._lost_ticks += count
 
     # What the application sends
@@ -149,7 +145,10 @@ class Playout:
 
     def pass_until(self, now: float) -> None:
         """Pass over the ticks before `now`. One at this very moment is yet to come: it serves what arrives with it."""
-        self._ticks = max(self._ticks, math.ceil((now - self._origin) / self._traits.period - _ON_TIME) - 1)
+        last = self._last_tick(now)
+        if self._time_of(last) == now:
+            last -= 1
+        self._ticks = max(self._ticks, last)
 
     def tick(self, now: float) -> list[Played]:
         """Serve the ticks that are due."""
@@ -158,7 +157,10 @@ class Playout:
             return events
         last = self._last_tick(now)
         while self._ticks < last:
-            self._ticks = last if self._traits.merges_ticks or not self._has_work() else self._ticks + 1
+            if not self._has_work():
+                self._ticks = last
+                break
+            self._ticks = last if self._traits.merges_ticks else self._ticks + 1
             if self._lost_ticks:
                 self._lost_ticks -= 1
             else:
@@ -168,16 +170,21 @@ class Playout:
     def _has_work(self) -> bool:
         if self._traits.fills_silence:
             return True
-        if self.is_paused:
-            return self._traits.leaks_leftover and bool(self._leftover)
         leaks = self._traits.leaks_leftover and bool(self._leftover)
-        return bool(self._queue) or self.is_full or self.reports_drained or leaks
+        return leaks or (not self.is_paused and (bool(self._queue) or self.is_full or self.reports_drained))
 
     def _time_of(self, tick: int) -> float:
         return self._origin + tick * self._traits.period
 
     def _last_tick(self, now: float) -> int:
-        return int((now - self._origin) / self._traits.period + _ON_TIME)
+        """Return the last tick that is not after `now`, by the very numbers that `next_tick` gives."""
+        tick = int((now - self._origin) / self._traits.period)
+        # Division may be off by one where the clock's numbers are large.
+        while self._time_of(tick) > now:
+            tick -= 1
+        while self._time_of(tick + 1) <= now:
+            tick += 1
+        return tick
 
     def _serve(self, at: float) -> list[Played]:
         traits = self._traits

@@ -27,9 +27,7 @@ class Resampler:
         ValueError: if a rate or the number of channels is below one.
     """
 
-    def __init__(
-        self, source_rate: int, target_rate: int, channels: int = 1, *, is_live: bool = True
-    ) -> None:
+    def __init__(self, source_rate: int, target_rate: int, channels: int = 1, *, is_live: bool = True) -> None:
         if min(source_rate, target_rate, channels) < 1:
             raise ValueError("rates and channels must be positive")
         self._cutter = _Cutter(2 * channels)
@@ -94,14 +92,10 @@ class Converter:
             return
         codecs.sample_width(target.encoding)
         if source.channels != target.channels and 1 not in (source.channels, target.channels):
-            raise Unsupported(
-                f"cannot turn {source.channels} channels into {target.channels}: split them and choose"
-            )
+            raise Unsupported(f"cannot turn {source.channels} channels into {target.channels}: split them and choose")
         self._cutter = _Cutter(codecs.sample_width(source.encoding) * source.channels)
         # Resample the fewer channels: mix before, repeat after.
-        self._resampler = Resampler(
-            source.rate, target.rate, min(source.channels, target.channels), is_live=is_live
-        )
+        self._resampler = Resampler(source.rate, target.rate, min(source.channels, target.channels), is_live=is_live)
 
     def feed(self, data: bytes) -> bytes:
         """Return the audio that is ready, maybe none. An incomplete sample waits for the rest of it."""

@@ -276,9 +276,17 @@ class Call:
         return self.ended
 
     def connect(self, sink: Sink | None) -> None:
-        """Give the caller's audio to a sink from now on, without waking any task; None ends that."""
+        """Give the caller's audio to a sink from now on, without waking any task; None ends that.
+
+        What waited to be read goes to the sink first.
+        """
+        waiting, self._audio, self._unread = self._audio, None, 0
         self._sink = sink
-        self._audio, self._unread = None, 0
+        if sink is None or self._link is None:
+            return
+        for data in waiting or ():
+            for command in sink.take(e.AudioReceived(data), clock()):
+                self.say(command)
 
     async def wait_ended(self) -> e.SessionClosed:
         """Wait for the end of the call."""

@@ -12,7 +12,7 @@ from callstream_core.audio import AudioFormat
 from callstream_core.dialect import Capabilities, Clock, PlayoutTraits, Support
 from callstream_core.dialects.asterisk.formats import FORMATS
 from callstream_core.events import Direction, SessionOpened
-from callstream_core.websocket import Fragments, WebSocketRules
+from callstream_core.websocket import Fragments, WebSocketRules, asterisk_rules
 
 
 class Generation(enum.IntEnum):
@@ -44,17 +44,18 @@ class Syntax(enum.Enum):
 XOFF_LEVEL = 900
 XON_LEVEL = 800
 MAX_QUEUE = 1000
-# Header and payload of one WebSocket frame.
-_MAX_FRAME = 65535
 # A message may come in ten TCP reads at most; 8 kB are six segments of an ordinary network.
 _MAX_MESSAGE = 8000
 
 
-def capabilities_of(frame_size: int, *, is_packets: bool, syntax: Syntax, has_channel_id: bool) -> Capabilities:
-    """Return what a channel can do."""
-    support = Support.EMULATED if is_packets else Support.NATIVE
+def capabilities_of(
+    frame_size: int, *, is_packets: bool, syntax: Syntax, has_channel_id: bool, is_unbuffered: bool = False
+) -> Capabilities:
+    """Return what a channel can do. An unbuffered one hands frames on as they come: the application paces them."""
+    is_paced = is_packets or is_unbuffered
+    support = Support.EMULATED if is_paced else Support.NATIVE
     return Capabilities(
-        clock=Clock.APP if is_packets else Clock.PLATFORM,
+        clock=Clock.APP if is_paced else Clock.PLATFORM,
         marks=support,
         clear=support,
         pause=support,
@@ -131,13 +132,7 @@ class AsteriskProfile:
             fragments = Fragments.REFUSE
         else:
             fragments = Fragments.ASTERISK
-        return WebSocketRules(
-            max_message=_MAX_FRAME,
-            max_frame=_MAX_FRAME,
-            max_fragments=_MAX_FRAME,
-            fragments=fragments,
-            is_strict=False,
-        )
+        return asterisk_rules(fragments)
 
     @property
     def playout(self) -> PlayoutTraits:
@@ -171,8 +166,9 @@ class AsteriskProfile:
         variables = {
             "MEDIA_WEBSOCKET_OPTIMAL_FRAME_SIZE": str(audio.frame_size),
             "MEDIA_WEBSOCKET_CONNECTION_ID": self.connection_id,
-            **self.variables,
         }
+        variables = {name: value for name, value in variables.items() if name not in self.variables}
+        variables |= self.variables
         return SessionOpened(
             dialect="asterisk",
             profile=self.syntax.value,
