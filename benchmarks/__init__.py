@@ -1,0 +1,1 @@
+"""Measure callstream, beside others, on this machine: `python -m benchmarks --help`."""

@@ -1,0 +1,127 @@
+"""What one frame costs in the core alone: no sockets, no event loop."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from itertools import count, islice
+
+from callstream_core import AppSession, PlatformSession, dialects
+from callstream_core.commands import SendAudio
+from callstream_core.dialects.asterisk import AsteriskProfile, Syntax
+from callstream_core.outputs import Transmit
+from callstream_core.websocket import FrameDecoder, FrameEncoder
+
+Work = Callable[[int], None]
+
+
+def _open(codec: str) -> tuple[AppSession, PlatformSession]:
+    asterisk = dialects.get("asterisk")
+    platform = PlatformSession(asterisk, AsteriskProfile(format=codec, syntax=Syntax.JSON))
+    app = AppSession(asterisk)
+    for output in platform.open(0.0):
+        if isinstance(output, Transmit):
+            app.receive(output.message, 0.0)
+    return app, platform
+
+
+def _receive(codec: str, frame: bytes) -> Work:
+    app, _ = _open(codec)
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        receive = app.receive
+        for moment in islice(moments, frames):
+            receive(frame, moment * 0.02)
+
+    return work
+
+
+def _send(codec: str, frame: bytes) -> Work:
+    app, _ = _open(codec)
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        send = app.send
+        for moment in islice(moments, frames):
+            send(SendAudio(frame), moment * 0.02)
+
+    return work
+
+
+def _echo(codec: str, frame: bytes) -> Work:
+    app, _ = _open(codec)
+
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        receive, send = app.receive, app.send
+        for moment in islice(moments, frames):
+            now = moment * 0.02
+            for event in receive(frame, now):
+                send(SendAudio(event.data), now)  # type: ignore[union-attr]
+
+    return work
+
+
+def _whole(codec: str, frame: bytes) -> Work:
+    """Echo from the bytes of the socket to the bytes of the socket."""
+    app, _ = _open(codec)
+    decoder, encoder = FrameDecoder(masked=True), FrameEncoder()
+    wire = FrameEncoder(mask=lambda: b"\x1a\x2b\x3c\x4d").message(frame)
+
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        for moment in islice(moments, frames):
+            now = moment * 0.02
+            for message in decoder.feed(wire):
+                for event in app.receive(message, now):  # type: ignore[arg-type]
+                    for output in app.send(SendAudio(event.data), now):  # type: ignore[union-attr]
+                        encoder.message(output.message)  # type: ignore[union-attr]
+
+    return work
+
+
+def _platform(codec: str, frame: bytes) -> Work:
+    """The simulated platform: take a frame, play it at its tick."""
+    _, platform = _open(codec)
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        for moment in islice(moments, frames):
+            platform.receive(frame, moment * 0.02)
+            platform.handle_timeout(moment * 0.02 + 0.019)
+
+    return work
+
+
+CASES: dict[str, Callable[[str, bytes], Work]] = {
+    "app: receive": _receive,
+    "app: send (ledger, framer, flow)": _send,
+    "app: receive + send": _echo,
+    "app: bytes to bytes (with WebSocket)": _whole,
+    "platform: receive + play": _platform,
+}
+
+
+def run(*, rounds: int = 9, frames: int = 5000) -> dict[str, dict[str, float]]:
+    """Return the microseconds of processor time per frame: median, least and most of all rounds, taken in turns."""
+    works = {
+        f"{name}, {codec}": case(codec, frame)
+        for codec, frame in (("ulaw", b"\x55" * 160), ("slin", b"\x11\x22" * 160))
+        for name, case in CASES.items()
+    }
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work(frames)
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.process_time_ns()
+            work(frames)
+            taken[name].append((time.process_time_ns() - start) / frames / 1000)
+    return {
+        name: {"median": statistics.median(times), "least": min(times), "most": max(times)}
+        for name, times in taken.items()
+    }

@@ -1,0 +1,153 @@
+/* The floor: a WebSocket echo server in one epoll loop, with nothing around it. echo PORT */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUFFER 65536
+
+struct peer {
+    int fd, is_open;
+    size_t have;
+    unsigned char in[BUFFER];
+};
+
+/* SHA-1, only to answer the handshake. */
+static uint32_t rotate(uint32_t x, int n) { return x << n | x >> (32 - n); }
+static void sha1(const unsigned char *data, size_t size, unsigned char out[20]) {
+    uint32_t h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0}, w[80];
+    unsigned char block[128] = {0};
+    size_t blocks = size + 9 > 64 ? 2 : 1;
+    memcpy(block, data, size);
+    block[size] = 0x80;
+    for (int i = 0; i < 8; i++) block[blocks * 64 - 1 - i] = (uint64_t)size * 8 >> 8 * i;
+    for (size_t b = 0; b < blocks; b++) {
+        for (int i = 0; i < 16; i++) {
+            unsigned char *p = block + b * 64 + i * 4;
+            w[i] = (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+        }
+        for (int i = 16; i < 80; i++) w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+        uint32_t a = h[0], c1 = h[1], c = h[2], d = h[3], e = h[4];
+        for (int i = 0; i < 80; i++) {
+            uint32_t f = i < 20 ? (c1 & c) | (~c1 & d) : i < 40 ? c1 ^ c ^ d : i < 60 ? (c1 & c) | (c1 & d) | (c & d) : c1 ^ c ^ d;
+            uint32_t k = i < 20 ? 0x5A827999 : i < 40 ? 0x6ED9EBA1 : i < 60 ? 0x8F1BBCDC : 0xCA62C1D6;
+            uint32_t t = rotate(a, 5) + f + e + k + w[i];
+            e = d, d = c, c = rotate(c1, 30), c1 = a, a = t;
+        }
+        h[0] += a, h[1] += c1, h[2] += c, h[3] += d, h[4] += e;
+    }
+    for (int i = 0; i < 20; i++) out[i] = h[i / 4] >> (24 - 8 * (i % 4));
+}
+
+static void base64(const unsigned char *in, size_t n, char *out) {
+    static const char table[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = in[i] << 16 | (i + 1 < n ? in[i + 1] << 8 : 0) | (i + 2 < n ? in[i + 2] : 0);
+        *out++ = table[v >> 18], *out++ = table[v >> 12 & 63];
+        *out++ = i + 1 < n ? table[v >> 6 & 63] : '=', *out++ = i + 2 < n ? table[v & 63] : '=';
+    }
+    *out = 0;
+}
+
+static int shake(struct peer *p) {
+    char *end = memmem(p->in, p->have, "\r\n\r\n", 4), *key, text[128], accept[32], answer[256];
+    unsigned char digest[20];
+    if (!end) return 1;
+    p->in[p->have] = 0;
+    key = strcasestr((char *)p->in, "sec-websocket-key:");
+    if (!key) return 0;
+    key += 18;
+    while (*key == ' ') key++;
+    int n = snprintf(text, sizeof text, "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
+    sha1((unsigned char *)text, n, digest);
+    base64(digest, 20, accept);
+    n = snprintf(answer, sizeof answer,
+                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: media\r\n\r\n", accept);
+    if (send(p->fd, answer, n, MSG_NOSIGNAL) != n) return 0;
+    size_t used = end + 4 - (char *)p->in;
+    memmove(p->in, p->in + used, p->have - used);
+    p->have -= used;
+    p->is_open = 1;
+    return 1;
+}
+
+static int serve(struct peer *p) {
+    ssize_t n = recv(p->fd, p->in + p->have, BUFFER - 1 - p->have, 0);
+    if (n <= 0) return n < 0 && errno == EAGAIN;
+    p->have += n;
+    if (!p->is_open && (!shake(p) || !p->is_open)) return p->is_open || n > 0;
+    size_t at = 0;
+    while (p->have - at >= 6) {
+        unsigned char *f = p->in + at, *mask, *payload;
+        size_t length = f[1] & 127, head = 6;
+        if (length == 126) {
+            if (p->have - at < 8) break;
+            length = (size_t)f[2] << 8 | f[3];
+            head = 8;
+        } else if (length == 127) return 0;
+        if (p->have - at < head + length) break;
+        mask = f + head - 4, payload = f + head;
+        int opcode = f[0] & 15;
+        if (opcode == 8) return 0;
+        if (opcode == 2) {
+            uint32_t key;
+            memcpy(&key, mask, 4);
+            size_t i = 0;
+            for (; i + 4 <= length; i += 4) {
+                uint32_t word;
+                memcpy(&word, payload + i, 4);
+                word ^= key;
+                memcpy(payload + i, &word, 4);
+            }
+            for (; i < length; i++) payload[i] ^= ((unsigned char *)&key)[i & 3];
+            unsigned char *out = payload - (length < 126 ? 2 : 4);
+            out[0] = 0x82;
+            if (length < 126) out[1] = length;
+            else out[1] = 126, out[2] = length >> 8, out[3] = length & 255;
+            size_t size = payload - out + length;
+            if (send(p->fd, out, size, MSG_NOSIGNAL) != (ssize_t)size) return 0;
+        }
+        at += head + length;
+    }
+    memmove(p->in, p->in + at, p->have - at);
+    p->have -= at;
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), poll = epoll_create1(0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (argc != 2) return 2;
+    address.sin_port = htons(atoi(argv[1]));
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024)) {
+        perror("echo");
+        return 1;
+    }
+    struct epoll_event event = {.events = EPOLLIN}, ready[1024];
+    epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
+    for (;;) {
+        int n = epoll_wait(poll, ready, 1024, -1);
+        for (int i = 0; i < n; i++) {
+            struct peer *p = ready[i].data.ptr;
+            if (!p) {
+                p = calloc(1, sizeof *p);
+                p->fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+                setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                event.data.ptr = p;
+                epoll_ctl(poll, EPOLL_CTL_ADD, p->fd, &event);
+            } else if (!serve(p)) {
+                close(p->fd);
+                free(p);
+            }
+        }
+    }
+}
