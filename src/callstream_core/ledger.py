@@ -146,14 +146,18 @@ class Ledger:
     def end_utterance(self, pending: int) -> None:
         """Remember that an utterance ends behind the `pending` units that are not sent yet."""
         boundaries = self._boundaries
+        end = self.sent + pending
+        if end == (boundaries[-1] if boundaries else self._utterance):
+            return
         while boundaries and boundaries[0] <= self.acknowledged:
             self._utterance = boundaries.popleft()
-        boundaries.append(self.sent + pending)
+        boundaries.append(end)
         if len(boundaries) > _MAX_BOUNDARIES:
             boundaries.popleft()
 
     def clear(self, pending: int, position: int, now: float) -> Clearing:
         """Forget everything behind `position`, and `pending` units that were never sent."""
+        position = max(position, self.acknowledged)
         end = self.sent + pending
         clearing = Clearing(
             rate=self.rate,

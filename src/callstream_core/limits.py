@@ -15,6 +15,8 @@ class Limits:
     """Pieces (chunks, packets, marks) that may wait in the session: many tiny pieces cost more than their bytes."""
     max_marks: int = 1024
     """Marks that may be unanswered at once."""
+    max_inquiries: int = 64
+    """Questions for the queue level (status requests, clears) that may be unanswered at once."""
     max_early_audio: int = 64 * 1024
     """Bytes of caller audio kept when it overtakes the opening message; more is dropped and counted."""
     max_early_messages: int = 256

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from callstream_core.commands import Command, PlaceMark, ReportDrained, StopBuffering
 from callstream_core.events import BufferingCompleted, Event, MarkOutcome, MarkReached, PlayoutDrained
 from callstream_core.ledger import Ledger
+from callstream_core.outputs import Output
+from callstream_core.timers import Timer, TimerTable
 
 
 @attrs.define(eq=False)
@@ -59,88 +61,110 @@ class Questions:
     """The questions that are open. Each leaves exactly once; marks leave in the order of their positions.
 
     `slack` is how many seconds past the estimated playout the platform may take to answer, `tick` how many pass
-    before an estimate serves where it never answers.
+    before an estimate serves where it never answers. Timer `MARKS` is set while an answer is waited for.
     """
 
-    __slots__ = ("_answered", "_marks", "_reports", "slack", "tick")
+    __slots__ = ("_answered", "_marks", "_reports", "_slack", "_tick", "_timers", "is_finished")
 
-    def __init__(self, *, slack: float, tick: float) -> None:
-        self.slack = slack
-        self.tick = tick
+    def __init__(self, *, slack: float, tick: float, timers: TimerTable) -> None:
+        self._slack = slack
+        self._tick = tick
+        self._timers = timers
         self._marks: deque[Ordered] = deque()
         self._reports: list[Ordered] = []
         # Platforms may answer a mark that we have answered already; how many names we can tell such by.
         self._answered: deque[str] = deque(maxlen=64)
+        self.is_finished = False
+        """True once the session's own question is answered."""
 
     def __len__(self) -> int:
         return len(self._marks) + len(self._reports)
 
-    def ask(self, question: Ordered, position: int, now: float) -> None:
-        """Take note of a question that was sent behind `position`."""
-        question.position = position
+    def ask(self, question: Ordered, ledger: Ledger, now: float) -> None:
+        """Take note of a question that was sent behind all that the ledger has seen sent."""
+        question.position = ledger.sent
         question.asked_at = now
         (self._reports if question.is_report else self._marks).append(question)
+        self.watch(ledger)
 
-    def take_named(self, event: MarkReached | BufferingCompleted) -> list[Ordered]:
-        """Remove and return the oldest mark that this event answers, behind all those before it: they were passed."""
+    def reached(self, event: MarkReached | BufferingCompleted, out: list[Output]) -> int | None:
+        """Answer the oldest mark of this name, and first all those before it: they were passed.
+
+        Return the mark's position, or None where nobody asked.
+        """
         kind = PlaceMark if isinstance(event, MarkReached) else StopBuffering
         for index, mark in enumerate(self._marks):
             if mark.is_native and isinstance(mark.command, kind) and mark.name == event.name:
-                return [self._marks.popleft() for _ in range(index + 1)]
-        return []
-
-    def take_marks(self) -> list[Ordered]:
-        """Remove and return all marks."""
-        marks = list(self._marks)
-        self._marks.clear()
-        return marks
-
-    def take_reports(self, position: int) -> list[Ordered]:
-        """Remove and return the reports that an empty queue answers, when playout has come to `position`.
-
-        One word answers all who asked before it. One who asked behind audio that cannot have been played yet
-        was not heard when it was said; only the first must have been.
-        """
-        reports = self._reports
-        if reports:
-            position = max(position, reports[0].position)
-            self._reports = [report for report in reports if report.position > position]
-        return [report for report in reports if report.position <= position]
-
-    def take_overdue(self, ledger: Ledger, now: float) -> list[Ordered]:
-        """Remove and return the questions that we must answer ourselves."""
-        taken: list[Ordered] = []
-        while self._marks and self._deadline(self._marks[0], ledger) <= now:
-            taken.append(self._marks.popleft())
-        taken += [report for report in self._reports if self._deadline(report, ledger) <= now]
-        self._reports = [report for report in self._reports if report not in taken]
-        return taken
-
-    def earliest(self, ledger: Ledger) -> float:
-        """Return when the first question is overdue, or infinity."""
-        questions = (*self._first_mark, *self._reports)
-        return min((self._deadline(question, ledger) for question in questions), default=math.inf)
-
-    @property
-    def _first_mark(self) -> Sequence[Ordered]:
-        # Marks further back are never due before it.
-        return [self._marks[0]] if self._marks else ()
-
-    def _deadline(self, question: Ordered, ledger: Ledger) -> float:
-        # A report waits for whatever is sent after it, too.
-        heard_at = ledger.time_of(ledger.sent if question.is_report else question.position)
-        if heard_at is None:
-            return math.inf
-        # Without the platform's word: what we sent last may wait for one tick before it plays.
-        return max(heard_at, question.asked_at) + (self.slack if question.is_native else self.tick)
-
-    def answered(self, question: Ordered) -> None:
-        """Remember that we answered it without the platform."""
-        self._answered.append(question.name)
+                for _ in range(index):
+                    self._conclude(self._marks.popleft(), out, is_estimated=True)
+                self._conclude(self._marks.popleft(), out)
+                return mark.position
+        return None
 
     def is_late(self, event: MarkReached | BufferingCompleted) -> bool:
         """Tell whether an answer comes after we gave our own."""
         return event.name in self._answered
+
+    def drained(self, position: int, out: list[Output]) -> int | None:
+        """Answer the reports: the platform has nothing left to play, and our estimate has come to `position`.
+
+        One word answers all who asked before it was said. One who asked behind audio that cannot have been played
+        yet asked later; only the first must have been heard. Return how far playout has come, where that shows.
+        """
+        if self._reports:
+            position = max(position, self._reports[0].position)
+        reports = [report for report in self._reports if report.position <= position]
+        self._reports = [report for report in self._reports if report.position > position]
+        if any(report.is_ours for report in reports):
+            self.is_finished = True
+        # Unasked, it is news all the same.
+        if not reports or not all(report.is_ours for report in reports):
+            out.append(PlayoutDrained())
+        return reports[-1].position if reports else None
+
+    def clear(self, waiting: Iterable[Ordered], ledger: Ledger, now: float, out: list[Output]) -> list[Ordered]:
+        """Answer all marks as cleared, those that were `waiting` to be sent too; return the reports among these.
+
+        A report that was sent survives a clear: the platform owes it still, and gives it with its next tick.
+        """
+        waiting = list(waiting)
+        while self._marks:
+            self._conclude(self._marks.popleft(), out, MarkOutcome.CLEARED)
+        for question in waiting:
+            if question.wants_answer and not question.is_report:
+                self._conclude(question, out, MarkOutcome.CLEARED)
+        reports, self._reports = self._reports, []
+        for report in reports:
+            self.ask(report, ledger, now)
+        return [question for question in waiting if question.is_report]
+
+    def answer_overdue(self, ledger: Ledger, now: float, out: list[Output]) -> int:
+        """Answer by estimate what the platform will not answer; return how many it owed us."""
+        overdue: list[Ordered] = []
+        while self._marks and self._deadline(self._marks[0], ledger) <= now:
+            overdue.append(self._marks.popleft())
+        # All reports wait for the same.
+        overdue += [report for report in self._reports if self._deadline(report, ledger) <= now]
+        self._reports = [report for report in self._reports if self._deadline(report, ledger) > now]
+        for question in overdue:
+            self._conclude(question, out, is_estimated=True)
+        self.watch(ledger)
+        return sum(question.is_native for question in overdue)
+
+    def _conclude(
+        self,
+        question: Ordered,
+        out: list[Output],
+        outcome: MarkOutcome = MarkOutcome.PLAYED,
+        *,
+        is_estimated: bool = False,
+    ) -> None:
+        if question.is_ours:
+            self.is_finished = True
+            return
+        if is_estimated or outcome is MarkOutcome.CLEARED:
+            self._answered.append(question.name)
+        out.append(question.answer(outcome, is_estimated=is_estimated or not question.is_native))
 
     def emulate(self) -> None:
         """Expect no answers from the platform any more."""
@@ -149,4 +173,24 @@ class Questions:
 
     def bound(self, position: int) -> int:
         """Return `position`, but no further than the first mark that the platform has not answered."""
-        return min([position, *(mark.position for mark in self._first_mark if mark.is_native)])
+        if self._marks and self._marks[0].is_native:
+            return min(position, self._marks[0].position)
+        return position
+
+    def watch(self, ledger: Ledger) -> None:
+        """Set the timer anew: playout was stopped, started or corrected."""
+        # Marks further back are never due before the first.
+        first = ([self._marks[0]] if self._marks else []) + self._reports
+        deadline = min((self._deadline(question, ledger) for question in first), default=math.inf)
+        if deadline < math.inf:
+            self._timers.set(Timer.MARKS, deadline)
+        else:
+            self._timers.cancel(Timer.MARKS)
+
+    def _deadline(self, question: Ordered, ledger: Ledger) -> float:
+        # A report waits for whatever is sent after it, too.
+        heard_at = ledger.time_of(ledger.sent if question.is_report else question.position)
+        if heard_at is None:
+            return math.inf
+        # Without the platform's word: what we sent last may wait for one tick before it plays.
+        return max(heard_at, question.asked_at) + (self._slack if question.is_native else self._tick)

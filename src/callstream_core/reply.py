@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-
+from callstream_core import events as e
 from callstream_core.audio import AudioFormat
-from callstream_core.commands import ReportDrained
 from callstream_core.dialect import Capabilities, Clock
 from callstream_core.errors import LocalProtocolError, PendingAudioFull
-from callstream_core.events import (
-    BufferingCompleted,
-    FlowPaused,
-    FlowResumed,
-    MarkOutcome,
-    MarkReached,
-    PlayoutCleared,
-    PlayoutDrained,
-    StatusReported,
-)
 from callstream_core.flow import Flow
 from callstream_core.framer import Framer
 from callstream_core.ledger import Clearing, Ledger
 from callstream_core.limits import Limits, PlayoutSettings
 from callstream_core.marks import Ordered, Questions
+from callstream_core.outbox import Outbox
 from callstream_core.outputs import Output, Transmit
 from callstream_core.pacer import Pacer
 from callstream_core.timers import Timer, TimerTable
 
 # Audio is sent again when this part of the send-ahead, or this many seconds, was played: not for every frame.
 _REFILL = 0.25
-# A wake-up is never asked for the present moment: a handled timeout must move.
+# Where floats leave a packet due at the present moment: a handled timeout must move.
 _SOON = 1e-3
 
 
@@ -51,64 +39,83 @@ class Reply:
         timers: TimerTable,
     ) -> None:
         self.audio = audio
-        self.credit = 0
+        self.frame_size = audio.frame_size or 1
         self.is_paused = False
-        self.is_finished = False
-        """True once everything was heard that `finish` waited for."""
         self._is_blocked = False
         self._limits = limits
         self._settings = settings
         self._timers = timers
-        self._pending: deque[bytes | Ordered] = deque()
-        self._pending_size = 0
-        self._packets = 0
-        self._questions = Questions()
-        self.adopt(capabilities)
+        self._framer = Framer(self.frame_size)
+        self._outbox = Outbox(max_size=limits.max_pending_audio, max_items=limits.max_pending_items)
+        self.questions = Questions(slack=limits.acknowledgement_slack, tick=audio.ptime, timers=timers)
+        self._heard_before = 0.0
+        self._set_capabilities(capabilities)
 
-    def adopt(self, capabilities: Capabilities) -> None:
-        """Work by these capabilities from now on."""
+    def _set_capabilities(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
-        self.frame_size = self.audio.frame_size or 1
-        self.framer = Framer(self.frame_size)
         self.credit = 0
-        ptime = self.audio.ptime
+        ptime, frame_size = self.audio.ptime, self.frame_size
+        self.max_message = max(capabilities.max_message // frame_size * frame_size, frame_size)
         self._pacer: Pacer | None = None
         if capabilities.clock is Clock.APP:
             self._pacer = Pacer(ptime, max_burst_packets=self._limits.max_burst_packets)
-        self.ledger = Ledger(1 / ptime if self._pacer else self.frame_size / ptime)
+        is_cut = self._pacer is not None and not self.audio.is_packets
+        self._piece = frame_size if is_cut else self.max_message
+        self.ledger = Ledger(1 / ptime if self._pacer else frame_size / ptime)
         self.flow = Flow(
             send_ahead=self._settings.send_ahead,
             max_queue=capabilities.max_queue,
             ptime=ptime,
             rate=self.ledger.rate,
         )
-        self._questions.emulate()
-        self._packets = sum(isinstance(item, bytes) for item in self._pending)
+
+    def adopt(self, capabilities: Capabilities, now: float, out: list[Output]) -> None:
+        """Work by these capabilities from now on: the platform turned out to do less than it seemed to."""
+        self._heard_before = self.heard(now)
+        backlog = self.ledger.backlog(now)
+        self._set_capabilities(capabilities)
+        self.ledger.dry_at = now + backlog
+        self.questions.emulate()
+        for command in self._outbox.commands:
+            command.emulate()
+        self._outbox.recut(self._piece)
+        self.ledger.accepted = self._units
+        self.pump(now, out)
+        self.questions.watch(self.ledger)
 
     # Read-outs
 
     @property
     def pending(self) -> int:
         """Bytes of whole frames that wait here."""
-        return self._pending_size
+        return self._outbox.size
 
     @property
     def room(self) -> int:
         """Bytes of audio that would be accepted now."""
-        if len(self._pending) >= self._limits.max_pending_items:
-            return 0
-        return max(self._limits.max_pending_audio - self._pending_size, 0)
+        return self._outbox.room(self._piece, begun=self._framer.leftover > 0)
+
+    @property
+    def is_finished(self) -> bool:
+        """True once everything was heard that `finish` waited for."""
+        return self.questions.is_finished
+
+    @property
+    def is_certain(self) -> bool:
+        """True when the platform itself has told what became of everything sent."""
+        return self.ledger.is_settled and not self.questions
 
     @property
     def _units(self) -> int:
         """What waits here, in the ledger's units."""
-        return self._packets if self._pacer else self._pending_size
+        return self._outbox.pieces if self._pacer else self._outbox.size
 
     def heard(self, now: float) -> float:
         """Return the seconds that were heard: no further than the first mark that the platform has not answered."""
-        position = self.ledger.position(now)
-        behind = position - self._questions.bound(position)
-        return (self.ledger.heard(now) - behind) / self.ledger.rate
+        return self._heard_before + self.ledger.heard_to(self._position(now)) / self.ledger.rate
+
+    def _position(self, now: float) -> int:
+        return max(self.questions.bound(self.ledger.position(now)), self.ledger.acknowledged)
 
     def backlog(self, now: float) -> float:
         """Return the seconds of audio that wait here, or were sent and are not heard."""
@@ -124,51 +131,40 @@ class Reply:
 
     def play(self, data: bytes, now: float, out: list[Output]) -> None:
         """Accept audio."""
+        if self.audio.is_packets and len(data) > self.max_message:
+            raise LocalProtocolError(f"a packet of {len(data)} bytes; {self.max_message} are the most in one message")
         if len(data) > self.room:
             raise PendingAudioFull(
-                f"{self._pending_size} bytes in {len(self._pending)} pieces wait to be sent already; "
+                f"{self.pending} bytes in {len(self._outbox)} pieces wait to be sent already; "
                 "send more when some of it has been played"
             )
-        if self._pacer is not None and self.audio.is_packets:
-            self._enqueue(data, max(len(data), 1), now)
-        elif self._pacer is not None:
-            self._enqueue(self.framer.feed(data), self.frame_size, now)
-        else:
-            self._enqueue(self.framer.feed(data), self.capabilities.max_message, now)
+        self._enqueue(self._framer.feed(data), now)
         self.pump(now, out)
 
-    def _enqueue(self, audio: bytes, size: int, now: float) -> None:
+    def _enqueue(self, audio: bytes, now: float) -> None:
         if not audio:
             return
-        if self._pacer is not None and not self._packets:
+        if self._pacer is not None and not self._outbox.pieces:
             self._pacer.begin(now)
-        chunks = [audio] if len(audio) <= size else [audio[at : at + size] for at in range(0, len(audio), size)]
-        self._pending.extend(chunks)
-        self._pending_size += len(audio)
-        self._packets += len(chunks)
-        self.ledger.accepted += len(chunks) if self._pacer else len(audio)
+        pieces = self._outbox.add_audio(audio, self._piece)
+        self.ledger.accepted += pieces if self._pacer else len(audio)
 
     def end_utterance(self, now: float, out: list[Output]) -> None:
         """Pad the last frame with silence, and begin to count anew what is heard."""
-        self._enqueue(self.framer.finish(self.audio.silence(1)), self.frame_size, now)
+        self._enqueue(self._framer.finish(self.audio.silence(1)), now)
         self.ledger.end_utterance(self._units)
         self.pump(now, out)
 
-    def send_leftover(self, now: float) -> None:
-        """Send the unfinished frame as it is: the platform joins it, or plays it short."""
-        self._enqueue(self.framer.take(), self.frame_size, now)
+    def check_place(self) -> None:
+        """Raise `LocalProtocolError` where one more command would be too many."""
+        commands = len(self._outbox) - self._outbox.pieces
+        if self._outbox.is_full or len(self.questions) + commands >= self._limits.max_marks:
+            raise LocalProtocolError(f"{len(self.questions) + commands} marks are open; wait for some of them")
 
     def place(self, ordered: Ordered, now: float, out: list[Output]) -> None:
         """Send a command when all audio before it was sent."""
-        if ordered.wants_answer and len(self._questions) + len(self._waiting()) >= self._limits.max_marks:
-            raise LocalProtocolError(f"{self._limits.max_marks} marks are open; wait for some of them")
-        self._pending.append(ordered)
+        self._outbox.add(ordered)
         self.pump(now, out)
-
-    def _waiting(self) -> list[Ordered]:
-        if len(self._pending) == self._packets:
-            return []
-        return [item for item in self._pending if isinstance(item, Ordered)]
 
     def pause(self, now: float) -> None:
         """Stop the playout clock."""
@@ -190,65 +186,58 @@ class Reply:
 
     def _hold(self, now: float) -> None:
         self.credit = 0
-        self.ledger.hold(now)
         self._timers.cancel(Timer.PUMP)
-        self._timers.cancel(Timer.MARKS)
+        # Our own pacer holds back what is not sent; what is sent plays on.
+        if self._pacer is None or self._is_blocked:
+            self.ledger.hold(now)
+            self.questions.watch(self.ledger)
 
     def _release(self, now: float, out: list[Output]) -> None:
         if not self.is_paused and not self._is_blocked:
             self.ledger.release(now)
             if self._pacer is not None:
-                self._pacer.restart(now)
+                self._pacer.resume(now)
             self.pump(now, out)
-            self._watch_questions()
+            self.questions.watch(self.ledger)
 
-    def clear(self, now: float, out: list[Output]) -> Clearing:
-        """Drop everything unheard and answer every mark; a pause ends. The session tells the platform."""
-        leftover = 0 if self._pacer else self.framer.leftover
+    def clear(self, is_told: bool, now: float, out: list[Output]) -> Clearing:
+        """Drop everything unheard, answer every mark and, where that is possible now, end a pause.
+
+        `is_told`: the session tells the platform, whose queue is empty then.
+        """
+        leftover = 1 if self._pacer and self._framer.leftover else self._framer.leftover
         self.ledger.accepted += leftover
-        clearing = self.ledger.clear(self._units + leftover, self._questions.bound(self.ledger.position(now)), now)
-        waiting = self._waiting()
-        self._drop_pending()
-        for question in (*self._questions.take(lambda q: not isinstance(q.command, ReportDrained)), *waiting):
-            if question.wants_answer:
-                self._conclude(question, out, MarkOutcome.CLEARED, is_estimated=False)
-        # A report that the platform owes us survives a clear: it comes with the next tick.
-        for report in self._questions.take(lambda q: True):
-            self._questions.ask(report, self.ledger.sent)
-        self.is_paused = False
+        clearing = self.ledger.clear(self._units + leftover, self._position(now), now)
+        self._framer.take()
+        for report in self.questions.clear(self._outbox.clear(), self.ledger, now, out):
+            self._outbox.add(report)
+        self.is_paused = self.is_paused and self._is_blocked
         if self._is_blocked:
             self.ledger.hold(now)
-        self._resume_flow(now, out)
+        if is_told:
+            self._resume_flow(now, out)
         self.pump(now, out)
-        self._watch_questions()
+        self.questions.watch(self.ledger)
         return clearing
 
-    def cleared(self, clearing: Clearing, *, is_estimated: bool) -> PlayoutCleared:
-        """Return the answer to a clear, once it is known where playout stood."""
-        self.ledger.settle(clearing)
-        return PlayoutCleared(heard=clearing.heard, discarded=clearing.discarded, is_estimated=is_estimated)
+    def cleared(self, clearing: Clearing, *, queued: int | None = None) -> e.PlayoutCleared:
+        """Return the answer to a clear: by what the platform had `queued` when it came, or else as we know it."""
+        if queued is not None:
+            self.ledger.settle(clearing, clearing.sent - queued)
+        is_known = queued is not None or clearing.acknowledged == clearing.sent
+        return e.PlayoutCleared(heard=clearing.heard, discarded=clearing.discarded, is_estimated=not is_known)
 
     def finish(self, question: Ordered, now: float, out: list[Output]) -> None:
-        """End the utterance, and set `is_finished` when all of it was heard, by the answer to `question`."""
+        """End the utterance; `is_finished` when all of it was heard, by the answer to `question`."""
         self.end_utterance(now, out)
-        if self.is_paused:
-            self.resume(now, out)
-        if not self._pending and self.ledger.is_settled:
-            self.is_finished = True
+        if not self._outbox and self.ledger.is_settled:
+            self.questions.is_finished = True
         else:
             self.place(question, now, out)
 
-    def close(self, out: list[Output]) -> None:
+    def close(self, now: float, out: list[Output]) -> None:
         """Answer every open mark: the session is over."""
-        for question in (*self._questions.take(lambda q: True), *self._waiting()):
-            if question.wants_answer and not isinstance(question.command, ReportDrained):
-                self._conclude(question, out, MarkOutcome.CLEARED, is_estimated=False)
-        self._drop_pending()
-
-    def _drop_pending(self) -> None:
-        self._pending.clear()
-        self._pending_size = self._packets = self.credit = 0
-        self.framer.take()
+        self.questions.clear(self._outbox.clear(), self.ledger, now, out)
 
     # What the platform says
 
@@ -258,8 +247,8 @@ class Reply:
             self.flow.is_paused = True
             self.credit = 0
             self._timers.cancel(Timer.PUMP)
-            self.watch_status(now)
-            out.append(FlowPaused())
+            self._watch_status(now)
+            out.append(e.FlowPaused())
 
     def resume_flow(self, now: float, out: list[Output]) -> bool:
         """Obey the platform's go; False if it had not said stop."""
@@ -272,48 +261,33 @@ class Reply:
             return False
         self.flow.is_paused = False
         if self._pacer is not None:
-            self._pacer.restart(now)
-        out.append(FlowResumed())
+            self._pacer.resume(now)
+        out.append(e.FlowResumed())
         return True
 
-    def mark_reached(self, event: MarkReached | BufferingCompleted, now: float, out: list[Output]) -> bool:
-        """Answer the oldest open mark of this name; False if the answer is late, or nobody asked."""
-        question = self._questions.take_named(event)
-        if question is None:
-            return False
-        self.ledger.acknowledge(question.position, now)
-        self._conclude(question, out, MarkOutcome.PLAYED, is_estimated=False)
-        self.pump(now, out)
-        self._watch_questions()
-        return True
-
-    def is_late(self, event: MarkReached | BufferingCompleted) -> bool:
-        """Tell whether an answer comes after we gave our own."""
-        return self._questions.is_late(event)
+    def mark_reached(self, event: e.MarkReached | e.BufferingCompleted, now: float, out: list[Output]) -> bool:
+        """Answer the oldest open mark of this name; False if nobody asked."""
+        position = self.questions.reached(event, out)
+        self._acknowledge(position, now, out)
+        return position is not None
 
     def drained(self, now: float, out: list[Output]) -> None:
-        """Take the platform's word that it has played all that it had when it was asked."""
-        reports = self._questions.take(lambda q: q.is_native and isinstance(q.command, ReportDrained))
-        if reports:
-            self.ledger.acknowledge(reports[-1].position, now)
-        self.is_finished = self.is_finished or any(report.is_ours for report in reports)
-        # One word answers all who asked; unasked, it is news all the same.
-        if not reports or not all(report.is_ours for report in reports):
-            out.append(PlayoutDrained())
-        self.pump(now, out)
-        self._watch_questions()
+        """Take the platform's word that it has nothing left to play."""
+        self._acknowledge(self.questions.drained(self.ledger.position(now), out), now, out)
 
-    def correct(self, report: StatusReported, sent: int, now: float, out: list[Output]) -> None:
-        """Set the ledger by the platform's queue level, which counts what was sent up to `sent`."""
-        position = sent - self.queued_units(report)
-        if position >= self.ledger.acknowledged:
+    def _acknowledge(self, position: int | None, now: float, out: list[Output]) -> None:
+        if position is not None:
             self.ledger.acknowledge(position, now)
+            self.pump(now, out)
+            self.questions.watch(self.ledger)
+
+    def correct(self, report: e.StatusReported, sent: int, now: float, out: list[Output]) -> None:
+        """Set the ledger by the platform's queue level, which counts what was sent up to `sent`."""
         if not report.is_full:
             self._resume_flow(now, out)
-        self.pump(now, out)
-        self._watch_questions()
+        self._acknowledge(sent - self.queued_units(report), now, out)
 
-    def queued_units(self, report: StatusReported) -> int:
+    def queued_units(self, report: e.StatusReported) -> int:
         """Return the platform's queue level in the ledger's units."""
         return report.queue_length * (1 if self._pacer else self.frame_size)
 
@@ -321,42 +295,34 @@ class Reply:
 
     def pump(self, now: float, out: list[Output]) -> None:
         """Send what may be sent now, and set the timer for the rest."""
-        pending = self._pending
+        outbox = self._outbox
         self.credit = 0
-        if pending and not self._is_blocked and not self.flow.is_paused:
+        if self._is_blocked:
+            return
+        if outbox and not self.flow.is_paused:
             if self._pacer is None:
                 self._send_ahead(now, out)
-            else:
+            elif not self.is_paused:
                 self._send_due(self._pacer, now, out)
-        if not pending:
+        if not outbox:
             self._timers.cancel(Timer.PUMP)
-            if self._pacer is None and not self._is_blocked and not self.framer.leftover:
+            if self._pacer is None and not self._framer.leftover:
                 # Whole frames only: the fast path sends what it is given.
-                self.credit = int(max(self._room(now), 0))
-        if self.ledger.backlog(now) > 0:
-            self.watch_status(now)
+                self.credit = self._room(now)
+        if self.flow.is_paused or self.ledger.backlog(now) > 0:
+            self._watch_status(now)
 
-    def _room(self, now: float) -> float:
-        return self.flow.room(self.ledger.backlog(now) * self.ledger.rate)
+    def _room(self, now: float) -> int:
+        return self.flow.room(self.ledger.unheard(now))
 
     def _send_ahead(self, now: float, out: list[Output]) -> None:
-        pending = self._pending
         room = self._room(now)
-        while pending:
-            item = pending[0]
-            if isinstance(item, Ordered):
-                pending.popleft()
-                self._ask(item, out)
-            elif len(item) <= room:
-                pending.popleft()
-                self._packets -= 1
-                self._transmit(item, len(item), now, out)
-                room -= len(item)
-            else:
-                whole = int(max(room, 0)) // self.frame_size * self.frame_size
-                if whole:
-                    pending[0] = item[whole:]
-                    self._transmit(item[:whole], whole, now, out)
+        while (piece := self._next_piece(now, out)) is not None:
+            size = min(len(piece), room // self.frame_size * self.frame_size)
+            if size:
+                self._transmit(piece, size, size, now, out)
+                room -= size
+            if size < len(piece):
                 self._watch_room(now)
                 return
 
@@ -367,66 +333,35 @@ class Reply:
             self._timers.set(Timer.PUMP, now + max(wait, self.audio.ptime))
 
     def _send_due(self, pacer: Pacer, now: float, out: list[Output]) -> None:
-        pending = self._pending
-        if self.is_paused:
-            return
-        count = pacer.take(now, self._packets) if self._packets else 0
-        while pending:
-            item = pending[0]
-            if isinstance(item, Ordered):
-                self._ask(item, out)
-            elif count > 0:
-                count -= 1
-                self._packets -= 1
-                self._transmit(item, 1, now, out)
-            else:
-                self._timers.set(Timer.PUMP, max(pacer.next_due, now + _SOON))
+        count = pacer.take(now, self._outbox.pieces) if self._outbox.pieces else 0
+        while (piece := self._next_piece(now, out)) is not None:
+            if not count:
+                self._timers.set(Timer.PUMP, pacer.next_due if pacer.next_due > now else now + _SOON)
                 return
-            pending.popleft()
+            count -= 1
+            self._transmit(piece, len(piece), 1, now, out)
 
-    def _transmit(self, audio: bytes, units: int, now: float, out: list[Output]) -> None:
-        self._pending_size -= len(audio)
+    def _next_piece(self, now: float, out: list[Output]) -> bytes | None:
+        """Say the commands whose turn it is; return the audio behind them."""
+        while (command := self._outbox.next_command()) is not None:
+            out.extend(map(Transmit, command.messages))
+            if command.wants_answer:
+                self.questions.ask(command, self.ledger, now)
+        return self._outbox.next_piece()
+
+    def _transmit(self, piece: bytes, size: int, units: int, now: float, out: list[Output]) -> None:
         self.ledger.send(units, now)
-        out.append(Transmit(audio))
+        out.append(Transmit(self._outbox.take_audio(piece, size)))
 
-    # Questions and their answers
-
-    def _ask(self, ordered: Ordered, out: list[Output]) -> None:
-        out.extend(map(Transmit, ordered.messages))
-        if ordered.wants_answer:
-            self._questions.ask(ordered, self.ledger.sent)
-            self._watch_questions()
-
-    def _watch_questions(self) -> None:
-        deadline = self._questions.earliest(
-            self.ledger, slack=self._limits.acknowledgement_slack, tick=self.audio.ptime
-        )
-        if deadline < math.inf:
-            self._timers.set(Timer.MARKS, deadline)
-        else:
-            self._timers.cancel(Timer.MARKS)
-
-    def answer_overdue(self, now: float, out: list[Output]) -> int:
-        """Answer by estimate what the platform will not answer; return how many it owed us."""
-        slack, tick = self._limits.acknowledgement_slack, self.audio.ptime
-        overdue = self._questions.take(
-            lambda q: self._questions.deadline(q, self.ledger, slack=slack, tick=tick) <= now
-        )
-        for question in overdue:
-            self._conclude(question, out, MarkOutcome.PLAYED, is_estimated=True)
-        self._watch_questions()
-        return sum(question.is_native for question in overdue)
-
-    def _conclude(self, question: Ordered, out: list[Output], outcome: MarkOutcome, *, is_estimated: bool) -> None:
-        if question.is_ours:
-            self.is_finished = True
-            return
-        if is_estimated or outcome is MarkOutcome.CLEARED:
-            self._questions.answered(question)
-        out.append(question.answer(outcome, is_estimated=is_estimated))
-
-    def watch_status(self, now: float) -> None:
+    def _watch_status(self, now: float) -> None:
         """Have the queue level asked for in a while."""
         interval = self._settings.status_interval
         if interval is not None and self.capabilities.has_status and not self._timers.is_set(Timer.SYNC):
             self._timers.set(Timer.SYNC, now + interval)
+
+    def needs_status(self, now: float) -> bool:
+        """Tell whether the platform's queue level would be news, and if so have it asked for again."""
+        is_needed = self.flow.is_paused or not self.ledger.is_settled
+        if is_needed:
+            self._watch_status(now)
+        return is_needed
