@@ -26,11 +26,23 @@ clock = time.monotonic
 """The clock of all sessions in the shell: seconds, never backwards."""
 
 
-class Served(Protocol):
-    """What the hub serves: one socket and its deadlines. Methods never block, and never wait."""
+class Timed(Protocol):
+    """What has deadlines. Methods never block, and never wait."""
 
     scheduled: float | None
     """The deadline that the hub has in its heap for it."""
+
+    def handle_deadline(self, now: float) -> None:
+        """Do what is due."""
+        ...
+
+    def abandon(self, error: Exception) -> None:
+        """Give up: something inside failed. Must not raise."""
+        ...
+
+
+class Served(Timed, Protocol):
+    """What the hub serves: one socket and its deadlines."""
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -44,14 +56,6 @@ class Served(Protocol):
         """Write what has been waiting."""
         ...
 
-    def handle_deadline(self, now: float) -> None:
-        """Do what is due."""
-        ...
-
-    def abandon(self, error: Exception) -> None:
-        """Give up: something inside failed. Must not raise."""
-        ...
-
 
 class Hub:
     """Serves links: `gather_from` and more are gathered on a tick; below `react_below`, each is answered at once."""
@@ -62,7 +66,7 @@ class Hub:
         self.tick = tick
         self.is_gathering = False
         self._served: dict[int, Served] = {}
-        self._deadlines: list[tuple[float, int, Served]] = []
+        self._deadlines: list[tuple[float, int, Timed]] = []
         self._order = count()
         self._poller: Poller | None = None
         self._timer: WakeTimer | None = None
@@ -132,10 +136,10 @@ class Hub:
         elif wanted and self._nursery:
             self._nursery.start_soon(self._watch_writable, fd, served)
 
-    def schedule(self, served: Served, deadline: float) -> None:
+    def schedule(self, timed: Timed, deadline: float) -> None:
         """Call `handle_deadline` at `deadline`. Only an earlier one than before needs to be said."""
-        served.scheduled = deadline
-        heapq.heappush(self._deadlines, (deadline, next(self._order), served))
+        timed.scheduled = deadline
+        heapq.heappush(self._deadlines, (deadline, next(self._order), timed))
         if deadline < self._armed:
             self._arm(deadline)
 
@@ -194,20 +198,20 @@ class Hub:
     def _serve_deadlines(self, now: float) -> None:
         heap = self._deadlines
         while heap and heap[0][0] <= now:
-            deadline, _, served = heapq.heappop(heap)
+            deadline, _, timed = heapq.heappop(heap)
             # A stale entry: the socket is gone, or an earlier deadline took its place.
-            if served.scheduled != deadline:
+            if timed.scheduled != deadline:
                 continue
-            served.scheduled = None
+            timed.scheduled = None
             try:
-                served.handle_deadline(now)
+                timed.handle_deadline(now)
             except Exception as error:
-                self._give_up(served, error)
+                self._give_up(timed, error)
 
-    def _give_up(self, served: Served, error: Exception) -> None:
+    def _give_up(self, failed: Timed, error: Exception) -> None:
         # One call never harms another: it is dropped, said once, and the turn goes on.
         _log.error("call dropped: its link failed", error=repr(error), exc_info=error)
-        served.abandon(error)
+        failed.abandon(error)
 
     def _arm(self, deadline: float) -> None:
         if self.is_gathering:

@@ -109,6 +109,11 @@ class Link:
             self._take(early, now)
         self._settle(now)
 
+    @property
+    def is_close_heard(self) -> bool:
+        """Whether the peer has said a close, of its own or in answer to ours."""
+        return self._close_heard
+
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._fd

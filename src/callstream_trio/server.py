@@ -129,7 +129,7 @@ class Server:
         while True:
             await self._handshakes.acquire_on_behalf_of(token := object())
             try:
-                sock, peer = await _accept_one(listener)
+                sock, peer = await accept_one(listener)
             except BaseException:
                 self._handshakes.release_on_behalf_of(token)
                 raise
@@ -261,7 +261,8 @@ async def run_handler(handler: Handler, call: Call, *, grace: float, peer: str) 
             await call.hang_up()
 
 
-async def _accept_one(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+async def accept_one(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+    """Wait for a connection; return its socket, set to non-blocking, and the peer's address."""
     while True:
         await trio.lowlevel.wait_readable(listener)
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from callstream_core.audio import AudioFormat, linear
+from callstream_core.dialect import PlayoutTraits
+from callstream_core.outputs import FramePlayed
 from callstream_core.resample import Converter
 
 _BLOCK = 8192
@@ -58,3 +60,22 @@ class SoundWriter:
     def _append(self, pcm: bytes) -> None:
         if pcm:
             self._file.write(np.frombuffer(pcm, dtype="<i2").reshape(-1, self._channels))
+
+
+def write_heard(path: Path, frames: Sequence[FramePlayed], traits: PlayoutTraits) -> None:
+    """Write what a caller heard as a WAV file, with silence where nothing was played. Blocks on the disk."""
+    writer = SoundWriter(path, traits.format)
+    silence = traits.format.silence(traits.format.frame_size)
+    made = bytes(2 * traits.format.frame_samples) if traits.fills_silence else None
+    try:
+        start = frames[0].at
+        written = 0
+        for frame in frames:
+            due = round((frame.at - start) / traits.period)
+            if due > written:
+                writer.write(silence * (due - written))
+            # Early drivers make silence in linear samples, whatever the codec.
+            writer.write(silence if frame.data == made else frame.data)
+            written = due + 1
+    finally:
+        writer.close()
