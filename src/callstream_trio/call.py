@@ -309,29 +309,31 @@ class Call:
 
     def __aiter__(self) -> AsyncIterator[e.Event]:
         """Iterate over everything that is not audio; the last event is `SessionClosed`."""
-        return self._iterate_events()
+        # No generator, so that a loop may be left at any time and begun again.
+        return self
 
-    async def _iterate_events(self) -> AsyncIterator[e.Event]:
-        while True:
-            while not self._events:
-                if self._is_gone:
-                    return
-                await self._changed.park()
-            event = self._events.popleft()
-            yield event
-            if isinstance(event, e.SessionClosed):
-                return
+    async def __anext__(self) -> e.Event:
+        """Wait for the next event."""
+        while not self._events:
+            if self.ended is not None:
+                raise StopAsyncIteration
+            await self._changed.park()
+        return self._events.popleft()
 
-    async def audio(self, rate: int | None = None) -> AsyncIterator[bytes]:
+    def audio(self, rate: int | None = None) -> AsyncIterator[bytes]:
         """Iterate over the caller's audio until the call ends: as it comes, or as 16-bit linear mono at `rate`.
 
         Pieces that waited are given as one.
         """
-        convert = Converter(self.info.caller_format, linear(rate)).feed if rate is not None else None
-        while True:
+        return _Audio(self, Converter(self.info.caller_format, linear(rate)).feed if rate is not None else None)
+
+    async def next_audio(self) -> bytes:
+        """Wait for caller audio, and return all that waits, or one packet; nothing when the call is over."""
+        data = b""
+        while not data:
             while not self._audio:
                 if self.ended is not None:
-                    return
+                    return b""
                 await self._changed.park()
             if self.info.caller_format.is_packets:
                 data = self._audio.popleft()
@@ -340,9 +342,7 @@ class Call:
                 data = b"".join(self._audio)
                 self._audio.clear()
                 self._unread = 0
-            data = convert(data) if convert else data
-            if data:
-                yield data
+        return data
 
     # Waiting
 
@@ -360,3 +360,21 @@ class Call:
     async def _wait_until(self, deadline: float) -> None:
         with trio.move_on_after(max(deadline - clock(), 0)):
             await self._changed.park()
+
+
+@attrs.frozen
+class _Audio:
+    """A call's audio, piece by piece."""
+
+    call: Call
+    convert: Callable[[bytes], bytes] | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while data := await self.call.next_audio():
+            piece = self.convert(data) if self.convert else data
+            if piece:
+                return piece
+        raise StopAsyncIteration
