@@ -169,8 +169,6 @@ class PlatformSession:
         self._transmit(self.playout.status(), out)
 
     def _hear_direction(self, command: c.SetDirection, now: float, _out: list[Output]) -> None:
-        if command.direction is self.direction:
-            return
         if command.direction is e.Direction.IN:
             self.playout.stop()
         elif self.direction is e.Direction.IN:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
+from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.dialects.asterisk import ClientSection, Generation
 from callstream_core.errors import LocalProtocolError
-from callstream_core.machine import State
+from callstream_core.machine import State, conversation
+from callstream_core.platform_session import PlatformSession
 from tests.dialects.driver import (
     ALL,
     G1,
@@ -172,6 +175,16 @@ def test_d45_direction_in_freezes_the_queue(generation: Generation) -> None:
     assert call.core(160) == ["audio 160"]
     assert call.app(say("SET_MEDIA_DIRECTION", direction="in"), say("SET_MEDIA_DIRECTION", direction="out")) == []
     assert call.core(160) == []
+
+
+@pytest.mark.parametrize("generation", SINCE_G4)
+@pytest.mark.parametrize("direction", ["both", "out"])
+def test_d45_the_timer_runs_on_where_the_application_is_heard_all_along(generation: Generation, direction: str) -> None:
+    call = Call(generation)
+    assert call.app(480) == []
+    assert call.tick() == ["core 160"]
+    assert call.app(call.say("SET_MEDIA_DIRECTION", direction=direction)) == []
+    assert call.ticks(3) == [["core 160"], ["core 160"], []]
 
 
 @pytest.mark.parametrize("generation", ALL)
@@ -340,7 +353,7 @@ def test_d58_without_the_switch_they_do_not() -> None:
 
 def test_what_comes_before_the_opening_is_not_looked_at() -> None:
     call = Call()
-    fresh = type(call.session)(call.session.dialect, call.profile)
+    fresh = PlatformSession(call.session.dialect, call.profile)
     assert fresh.receive("no JSON", 0.0) == [e.PeerMisbehaved("a message before the call was announced")]
     assert fresh.state is State.OPENING
     assert fresh.next_timeout() is None
@@ -365,8 +378,19 @@ def test_a_resume_without_a_pause_loses_no_tick_that_is_late() -> None:
     assert call.late_tick(4) == ["core 160"] * 3
 
 
+def test_a_command_that_the_conversation_has_no_place_for_is_noted() -> None:
+    call = Call()
+    narrow = attrs.evolve(call.session.dialect, table=conversation(events=(), commands=(c.RequestStatus,)))
+    session = PlatformSession(narrow, call.profile)
+    session.open(0.0)
+    assert session.receive(call.say("MARK_MEDIA"), 0.0) == [
+        e.PeerMisbehaved("PlaceMark while the session is open"),
+    ]
+    assert session.counters["misbehaved"] == 1
+
+
 def test_the_default_profile_serves() -> None:
     call = Call()
-    session = type(call.session)(call.session.dialect)
+    session = PlatformSession(call.session.dialect)
     assert len(session.open(0.0)) == 2
     assert session.capabilities.has_status
