@@ -6,7 +6,6 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -15,7 +14,7 @@ import trio
 
 from callstream_core import events as e
 from callstream_core.limits import PlayoutSettings
-from callstream_trio import Admission, Call, Server, ServerLimits, ServerSettings
+from callstream_trio import Admission, Call, Handler, Server, ServerLimits, ServerSettings
 from tests.asterisk.peer import Asterisk, read_samples
 
 Samples = npt.NDArray[np.int16]
@@ -59,12 +58,15 @@ async def answering(
     playout: PlayoutSettings | None = None,
     admission: Admission | None = None,
     tls: ssl.SSLContext | None = None,
+    handler: Handler | None = None,
 ) -> AsyncIterator[App]:
-    """Run our server and let Asterisk call it."""
+    """Run our server and let Asterisk call it; `handler` runs besides the test."""
     calls, arrived = trio.open_memory_channel[Call](math.inf)
 
     async def hand_over(call: Call) -> None:
         calls.send_nowait(call)
+        if handler is not None:
+            await handler(call)
         await call.wait_ended()
 
     settings = ServerSettings(
@@ -91,18 +93,14 @@ def noise(seconds: float, rate: int = 8000, *, seed: int = 1) -> Samples:
     """Return noise without a single sample of silence, the same each time."""
     size = round(seconds * rate)
     generator = np.random.default_rng(seed)
-    samples = generator.integers(1000, 20000, size) * generator.choice((-1, 1), size)
-    return samples.astype(np.int16)
+    samples: Samples = (generator.integers(1000, 20000, size) * generator.choice((-1, 1), size)).astype(np.int16)
+    return samples
 
 
 def sine(seconds: float, rate: int = 8000) -> Samples:
     """Return a tone of 440 Hz."""
-    return (8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.int16)
-
-
-def sounding(samples: Samples) -> Samples:
-    """Return what is not silence."""
-    return samples[samples != 0]
+    samples: Samples = (8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.int16)
+    return samples
 
 
 async def until(call: Call, found: Callable[[e.Event], bool] | type[e.Event]) -> list[e.Event]:

@@ -141,5 +141,5 @@ async def test_echo_by_asterisk(asterisk: Asterisk, codecs: tuple[str, ...]) -> 
             asterisk.call("echo", f"app/c({codec})")
             nursery.start_soon(talk, codec, await app.next_call())
     assert [codec for codec in codecs if heard[codec] != said[codec]] == []
-    assert tolerated == dict.fromkeys(codecs, {})
+    assert not any(tolerated.values())
     assert frames == dict.fromkeys(codecs, FRAMES)
