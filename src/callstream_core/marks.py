@@ -109,9 +109,10 @@ class Questions:
         """Answer the reports: the platform has nothing left to play, and our estimate has come to `position`.
 
         One word answers all who asked before it was said. One who asked behind audio that cannot have been played
-        yet asked later; only the first must have been heard. Return how far playout has come, where that shows.
+        yet asked later, but for the first: somebody must have asked. Our own never takes another's answer for its
+        own: a goodbye would be cut. Return how far playout has come, where that shows.
         """
-        if self._reports:
+        if self._reports and not self._reports[0].is_ours:
             position = max(position, self._reports[0].position)
         reports = [report for report in self._reports if report.position <= position]
         self._reports = [report for report in self._reports if report.position > position]

@@ -117,11 +117,11 @@ class Player:
         """Play out; `reply.is_finished` tells when all was heard. A pause ends."""
         if self._is_in():
             raise LocalProtocolError("media direction is 'in': nothing plays out; set it to 'both', or hang up now")
-        # A mark's answer names it; an empty queue may be one that was empty before the last word came.
-        question: c.Command = c.PlaceMark("last word")
-        support = self._can.marks
-        if support is not Support.NATIVE and self._can.drained is Support.NATIVE:
-            question, support = c.ReportDrained(), self._can.drained
+        # An empty queue is the better sign: some drivers that report it ignore marks.
+        question: c.Command = c.ReportDrained()
+        support = self._can.drained
+        if support is not Support.NATIVE:
+            question, support = c.PlaceMark("last word"), self._can.marks
         is_native = support is Support.NATIVE
         messages = self._wording.say(question) if is_native else ()
         if self.reply.is_paused:
