@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +43,7 @@ def _check_level(_settings: object, _field: object, level: str) -> None:
 
 def _at_least(least: float) -> Callable[[object, attrs.Attribute[Any], float | None], None]:
     def check(_settings: object, field: attrs.Attribute[Any], value: float | None) -> None:
-        if value is not None and not least <= value < float("inf"):
+        if value is not None and value < least:
             raise ValueError(f"{field.name} is {least:g} at least, not {value:g}")
 
     return check
@@ -181,11 +182,12 @@ def _flag(value: object, _type: object) -> bool:
 
 def _number(value: object, _type: object = float) -> float:
     try:
-        if not isinstance(value, bool):
-            return float(value)  # type: ignore[arg-type]
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        pass
-    raise ValueError("a number")
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("a number")
+    return number
 
 
 def _whole(value: object, _type: object) -> int:
@@ -200,14 +202,11 @@ def _seconds_or_unlimited(value: object, _type: object) -> float | None:
 
 
 _CONVERTER = cattrs.Converter()
-for _kind, _hook in (
-    (str, _text),
-    (Path | None, _path),
-    (tuple[str, ...], _texts),
-    (bool, _flag),
-    (int, _whole),
-    (float, _number),
-    (float | None, _seconds_or_unlimited),
-):
-    # Types like tuple[str, ...] are told by equality only.
-    _CONVERTER.register_structure_hook_func(partial(operator.eq, _kind), _hook)
+_CONVERTER.register_structure_hook(str, _text)
+_CONVERTER.register_structure_hook(bool, _flag)
+_CONVERTER.register_structure_hook(int, _whole)
+_CONVERTER.register_structure_hook(float, _number)
+# These are no classes, and are told by equality.
+_CONVERTER.register_structure_hook_func(partial(operator.eq, Path | None), _path)
+_CONVERTER.register_structure_hook_func(partial(operator.eq, tuple[str, ...]), _texts)
+_CONVERTER.register_structure_hook_func(partial(operator.eq, float | None), _seconds_or_unlimited)

@@ -1,0 +1,65 @@
+"""The lines that make a telephone system call this server, ready to paste."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from callstream_core import dialects
+from callstream_trio.admission import Auth, Basic, QueryToken
+from callstream_trio.settings import Settings
+
+_HIDDEN = "SECRET"
+
+
+def reachable(host: str) -> str:
+    """Return the address under which others find a server that listens on `host`."""
+    if host not in ("0.0.0.0", "::", ""):
+        return host
+    # Nothing is sent: this only asks which of our addresses the way to the world starts from.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])
+
+
+def url_of(address: tuple[str, int], *, is_secure: bool, path: str = "", auth: Auth | None = None) -> str:
+    """Return the URL of a server."""
+    host, port = address
+    host = reachable(host)
+    shown = f"[{host}]" if ":" in host else host
+    query = f"?{quote(auth.name)}={quote(auth.secret, safe='')}" if isinstance(auth, QueryToken) else ""
+    return f"{'wss' if is_secure else 'ws'}://{shown}:{port}{path}{query}"
+
+
+def asterisk_lines(
+    settings: Settings, address: tuple[str, int], auths: Sequence[Auth], *, shows_secrets: bool
+) -> tuple[list[str], list[str]]:
+    """Return the section of websocket_client.conf, and the line of extensions.conf."""
+    # Asterisk cannot send headers of one's choice.
+    auth = next((auth for auth in auths if isinstance(auth, QueryToken | Basic)), None)
+    if not shows_secrets and isinstance(auth, QueryToken):
+        auth = QueryToken(auth.name, _HIDDEN)
+    elif not shows_secrets and isinstance(auth, Basic):
+        auth = Basic(auth.user, _HIDDEN)
+    path = dialects.get("asterisk").paths[0]
+    lines = [
+        "[callstream]",
+        "type = websocket_client",
+        f"uri = {_escaped(url_of(address, is_secure=settings.is_secure, path=path, auth=auth))}",
+        "protocols = media",
+        "connection_type = per_call_config",
+    ]
+    if isinstance(auth, Basic):
+        lines += [f"username = {_escaped(auth.user)}", f"password = {_escaped(auth.password)}"]
+    if settings.is_secure:
+        lines += ["tls_enabled = yes", "ca_list_file = /etc/ssl/certs/ca-certificates.crt"]
+    return lines, ["same => n,Dial(WebSocket/callstream/c(slin16)f(json))"]
+
+
+def _escaped(value: str) -> str:
+    # A semicolon begins a comment.
+    return value.replace(";", "\\;")
