@@ -303,3 +303,20 @@ def test_a_replay_finds_ticks_that_were_lost() -> None:
     shown = attrs.evolve(recording, lines=sorted([*lines, *heard[:-1]], key=lambda line: line.at))
     assert replayed(shown, phase) == busy
     assert Driver(shown, phase).run() != busy
+
+
+@pytest.mark.parametrize(("pieces", "end"), [(10, "close 1000"), (11, "close 1001")])
+def test_a_replay_knows_messages_that_came_in_pieces(pieces: int, end: str) -> None:
+    recording = load(FOLDER / "message-too-big-json.jsonl")
+    sizes = [8004 // pieces] * (pieces - 1)
+    sizes.append(8004 - sum(sizes))
+    raw = [Line(at=0.5 + n / 1000, speaker=APP, kind="raw", size=size) for n, size in enumerate(sizes)]
+    texts = [
+        Line(at=0.6, speaker=APP, kind=transcript.TEXT, text='{"command":"PAUSE_MEDIA"}'),
+        Line(at=0.6, speaker=APP, kind=transcript.TEXT, text='{"command":"GET_STATUS"}'),
+        Line(at=0.6, speaker=APP, kind=transcript.TEXT, text='{"command":"HANGUP"}'),
+    ]
+    pieced = attrs.evolve(recording, lines=[recording.lines[0], recording.opening, texts[0], *raw, *texts[1:]])
+    said = [str(said.what) for said in Driver(pieced, 0.0).run()]
+    assert said[-1] == end
+    assert [text for text in said if '"queue_length":50' in text] == ([said[-2]] if pieces == 10 else [])
