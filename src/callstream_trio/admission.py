@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import attrs
 import h11
@@ -27,6 +27,8 @@ class Request:
     path: str
     query: dict[str, list[str]]
     headers: list[tuple[bytes, bytes]]
+    version: str = "1.1"
+    """Of HTTP."""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this (lower-case) name."""
@@ -85,8 +87,9 @@ class HeaderToken:
 
     def admits(self, request: Request) -> bool:
         """Tell whether the request carries it."""
-        value = request.header(self.name.lower().encode())
-        return value is not None and _equal(value.removeprefix(b"Bearer "), self.secret.encode())
+        value = request.header(self.name.lower().encode()) or b""
+        scheme, _, token = value.partition(b" ")
+        return _equal(token.strip() if scheme.lower() == b"bearer" else value, self.secret.encode())
 
 
 @attrs.frozen
@@ -145,9 +148,9 @@ class Admission:
             return Refusal(status=404, text=f"No calls are taken here; use / or one of {paths}.")
         if request.method != "GET":
             return Refusal(status=405, text="Calls come as WebSockets: use GET.", headers=[(b"allow", b"GET")])
-        if not request.wants_upgrade:
-            headers = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
-            return Refusal(status=426, text="Calls come as WebSockets: ask for an upgrade.", headers=headers)
+        if not request.wants_upgrade or request.version != "1.1":
+            text = "Calls come as WebSockets: ask for an upgrade, by HTTP/1.1."
+            return Refusal(status=426, text=text, headers=[(b"upgrade", b"websocket")])
         origin = request.header(b"origin")
         if origin is not None and origin.decode("latin-1") not in self.allowed_origins:
             return Refusal(status=403, text="This origin is not allowed; name it in allowed_origins.")
@@ -177,12 +180,14 @@ class Admission:
 
 def read_request(event: h11.Request) -> Request:
     """Return a request as admission reads it. Bytes that are not ASCII survive as what they are."""
-    parts = urlsplit(event.target.decode("latin-1"))
+    # No URL parser: it raises for some targets, and takes a host out of `//host/path`.
+    path, _, query = event.target.decode("latin-1").partition("?")
     return Request(
         method=event.method.decode("ascii"),
-        path=parts.path or "/",
-        query=parse_qs(parts.query, keep_blank_values=True),
+        path=path,
+        query=parse_qs(query, keep_blank_values=True),
         headers=[(bytes(name), bytes(value)) for name, value in event.headers],
+        version=event.http_version.decode("ascii"),
     )
 
 
@@ -193,11 +198,11 @@ def render(refusal: Refusal) -> bytes:
         (b"content-type", refusal.content_type),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
-        *(item for item in refusal.headers if item[0] != b"connection"),
+        *refusal.headers,
     ]
-    reason = h11.Response(status_code=refusal.status, headers=headers)
+    head = h11.Response(status_code=refusal.status, headers=headers)
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     connection.next_event()
-    sent = connection.send(reason) + connection.send(h11.Data(data=body)) + connection.send(h11.EndOfMessage())
+    sent = connection.send(head) + connection.send(h11.Data(data=body)) + connection.send(h11.EndOfMessage())
     return bytes(sent)

@@ -240,7 +240,8 @@ class Call:
         try:
             self.say(c.ClearPlayout())
         except BaseException:
-            self._clears.remove(answer)
+            # Not by value: two answers that are still missing are equal.
+            self._clears.pop()
             raise
         await self._wait(lambda: bool(answer))
         return answer[0]

@@ -26,7 +26,7 @@ from callstream_trio.hub import Hub, clock
 from callstream_trio.link import Link, Owner
 from callstream_trio.server import Handler, run_handler
 from callstream_trio.tls import Tls
-from callstream_trio.wait import read_head, send_all
+from callstream_trio.wait import prepare, read_head, send_all
 
 
 class DialFailed(Exception):
@@ -130,8 +130,7 @@ async def _connect(
     sock = socket.socket(fileno=os.dup(stream.socket.fileno()))
     await stream.aclose()
     try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        prepare(sock)
         tls = None
         if target.is_secure:
             tls = Tls(settings.tls or ssl.create_default_context(), server_hostname=target.host)

@@ -25,9 +25,13 @@ _log = structlog.get_logger("callstream.hub")
 clock = time.monotonic
 """The clock of all sessions in the shell: seconds, never backwards."""
 
+_NEVER = float("inf")
+# Deadlines that no longer hold stay in the heap until it has grown to twice what does, and this.
+_MIN_HEAP = 256
+
 
 class Timed(Protocol):
-    """What has deadlines. Methods never block, and never wait."""
+    """What the hub calls at a deadline. Methods never block, and never wait."""
 
     scheduled: float | None
     """The deadline that the hub has in its heap for it."""
@@ -65,26 +69,38 @@ class Hub:
         self.react_below = react_below
         self.tick = tick
         self.is_gathering = False
+        self.turns = 0
+        """How often it has woken."""
+        self.dropped = 0
+        """How many calls it dropped because something inside them failed."""
         self._served: dict[int, Served] = {}
         self._deadlines: list[tuple[float, int, Timed]] = []
         self._order = count()
+        self._max_heap = _MIN_HEAP
         self._poller: Poller | None = None
         self._timer: WakeTimer | None = None
-        self._armed = float("inf")
+        self._armed = _NEVER
+        self._nap: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
-        self._watches: dict[int, trio.CancelScope] = {}
+        self._watches: dict[tuple[int, bool], trio.CancelScope] = {}
         self._wanted_writes: set[int] = set()
-        self._rescheduled = trio.Event()
 
     def __len__(self) -> int:
         return len(self._served)
 
     @asynccontextmanager
-    async def running(self, *, poller: Poller | None = None, has_poller: bool = True) -> AsyncIterator[Hub]:
-        """Serve until the block ends. Without a poller, each socket is waited for by a task of its own."""
+    async def running(
+        self, *, poller: Poller | None = None, has_poller: bool = True, has_timer: bool = True
+    ) -> AsyncIterator[Hub]:
+        """Serve until the block ends.
+
+        Without a poller, each socket is waited for by a task of its own; without a timer, Trio's serves.
+        """
         self._poller = (poller or make_poller()) if has_poller else None
-        self._timer = WakeTimer() if self._poller and WakeTimer.is_available() else None
         try:
+            if self._poller and has_timer and WakeTimer.is_available():
+                self._timer = WakeTimer()
+                self._poller.add(self._timer.fileno())
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._run)
@@ -95,30 +111,32 @@ class Hub:
                 self._timer.close()
             if self._poller:
                 self._poller.close()
+            self._nursery = self._timer = self._poller = None
 
     def add(self, served: Served) -> None:
         """Serve a socket from now on."""
         fd = served.fileno()
-        self._served[fd] = served
         if self._poller:
             self._poller.add(fd)
         else:
-            self._watch(fd, served)
+            self._watch(fd, False)
+        self._served[fd] = served
         if not self.is_gathering and len(self._served) >= self.gather_from:
             self._set_gathering(True)
 
     def remove(self, served: Served) -> None:
         """Forget a socket, before it is closed."""
         fd = served.fileno()
-        if self._served.pop(fd, None) is None:
-            return
-        self._wanted_writes.discard(fd)
         served.scheduled = None
+        if self._served.get(fd) is not served:
+            return
+        del self._served[fd]
+        self._wanted_writes.discard(fd)
         if self._poller:
             self._poller.remove(fd)
         else:
-            self._watches.pop(fd).cancel()
-            trio.lowlevel.notify_closing(fd)
+            self._unwatch(fd, False)
+            self._unwatch(fd, True)
         if self.is_gathering and len(self._served) < self.react_below:
             self._set_gathering(False)
 
@@ -133,53 +151,62 @@ class Hub:
             self._wanted_writes.discard(fd)
         if self._poller:
             self._poller.want_write(fd, wanted)
-        elif wanted and self._nursery:
-            self._nursery.start_soon(self._watch_writable, fd, served)
+        elif wanted:
+            self._watch(fd, True)
+        else:
+            self._unwatch(fd, True)
 
     def schedule(self, timed: Timed, deadline: float) -> None:
         """Call `handle_deadline` at `deadline`. Only an earlier one than before needs to be said."""
         timed.scheduled = deadline
         heapq.heappush(self._deadlines, (deadline, next(self._order), timed))
+        if len(self._deadlines) > self._max_heap:
+            self._compact()
         if deadline < self._armed:
             self._arm(deadline)
+
+    def _compact(self) -> None:
+        """Forget deadlines that no longer hold, and with them what had them: calls that are long over."""
+        self._deadlines = [entry for entry in self._deadlines if entry[2].scheduled == entry[0]]
+        heapq.heapify(self._deadlines)
+        self._max_heap = 2 * len(self._deadlines) + _MIN_HEAP
 
     # The task
 
     async def _run(self) -> None:
-        timer = self._timer
-        if self._poller and timer:
-            self._poller.add(timer.fileno())
         while True:
-            if self._poller is None or timer is None:
-                await self._wait_portably()
-            elif self.is_gathering:
-                await trio.lowlevel.wait_readable(timer.fileno())
-            else:
-                await trio.lowlevel.wait_readable(self._poller.fileno())
+            await self._wait()
             self._turn(clock())
 
-    async def _wait_portably(self) -> None:
-        # Trio's own timer is coarser, but it is everywhere.
-        self._rescheduled = trio.Event()
-        deadline = self._deadlines[0][0] if self._deadlines else float("inf")
-        with trio.move_on_after(max(deadline - clock(), 0)):
-            if self._poller:
-                await trio.lowlevel.wait_readable(self._poller.fileno())
+    async def _wait(self) -> None:
+        poller, timer = self._poller, self._timer
+        if poller and timer:
+            await trio.lowlevel.wait_readable(timer if self.is_gathering else poller)
+            return
+        # Trio's own timer is coarser, but it is everywhere. `_arm` moves its deadline.
+        with trio.CancelScope() as self._nap:
+            self._arm(self._next_deadline())
+            if poller:
+                await trio.lowlevel.wait_readable(poller)
             else:
-                await self._rescheduled.wait()
+                await trio.sleep_forever()
+        self._nap = None
 
     def _turn(self, now: float) -> None:
         """Serve everything that is ready, then everything that is due."""
+        self.turns += 1
         if self._poller:
-            timer_fd = self._timer.fileno() if self._timer else -1
+            timer = self._timer
+            timer_fd = timer.fileno() if timer else -1
             for fd, is_writable in self._poller.ready():
-                if fd == timer_fd and self._timer:
-                    self._timer.clear()
-                else:
+                if fd != timer_fd:
                     self._serve(fd, is_writable, now)
+                elif timer:
+                    timer.clear()
+                    self._armed = _NEVER
         self._serve_deadlines(clock())
         if not self.is_gathering:
-            self._arm(self._deadlines[0][0] if self._deadlines else float("inf"))
+            self._arm(self._next_deadline())
 
     def _serve(self, fd: int, is_writable: bool, now: float) -> None:
         served = self._served.get(fd)
@@ -193,12 +220,17 @@ class Hub:
                 if fd in self._wanted_writes:
                     served.handle_writable(now)
         except Exception as error:
-            self._give_up(served, error)
+            self.give_up(served, error)
 
     def _serve_deadlines(self, now: float) -> None:
         heap = self._deadlines
+        if not heap or heap[0][0] > now:
+            return
+        # Taken out first: one that sets itself another deadline at once cannot hold up the turn.
+        due: list[tuple[float, int, Timed]] = []
         while heap and heap[0][0] <= now:
-            deadline, _, timed = heapq.heappop(heap)
+            due.append(heapq.heappop(heap))
+        for deadline, _, timed in due:
             # A stale entry: the socket is gone, or an earlier deadline took its place.
             if timed.scheduled != deadline:
                 continue
@@ -206,21 +238,31 @@ class Hub:
             try:
                 timed.handle_deadline(now)
             except Exception as error:
-                self._give_up(timed, error)
+                self.give_up(timed, error)
 
-    def _give_up(self, failed: Timed, error: Exception) -> None:
-        # One call never harms another: it is dropped, said once, and the turn goes on.
+    def give_up(self, timed: Timed, error: Exception) -> None:
+        """Drop a call whose link failed. One call never harms another: it is said once, and the turn goes on."""
+        self.dropped += 1
         _log.error("call dropped: its link failed", error=repr(error), exc_info=error)
-        failed.abandon(error)
+        timed.abandon(error)
+
+    def _next_deadline(self) -> float:
+        heap = self._deadlines
+        while heap and heap[0][2].scheduled != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else _NEVER
 
     def _arm(self, deadline: float) -> None:
-        if self.is_gathering:
-            return
-        if deadline != self._armed:
+        """See to it that the task wakes at `deadline`."""
+        if self._timer is None:
             self._armed = deadline
-            if self._timer and deadline < float("inf"):
+            if self._nap is not None:
+                self._nap.deadline = trio.current_time() + max(deadline - clock(), 0)
+        elif not self.is_gathering and deadline != self._armed:
+            self._armed = deadline
+            # A timer that is not needed any more costs one idle turn, less than switching it off.
+            if deadline < _NEVER:
                 self._timer.set(deadline)
-        self._rescheduled.set()
 
     def _set_gathering(self, is_gathering: bool) -> None:
         if self._timer is None:
@@ -234,25 +276,20 @@ class Hub:
 
     # Without a poller
 
-    def _watch(self, fd: int, served: Served) -> None:
-        assert self._nursery is not None
-        scope = self._watches[fd] = trio.CancelScope()
-        self._nursery.start_soon(self._watch_readable, fd, served, scope)
+    def _watch(self, fd: int, is_writable: bool) -> None:
+        if self._nursery is not None:
+            scope = self._watches[fd, is_writable] = trio.CancelScope()
+            self._nursery.start_soon(self._keep_watching, fd, is_writable, scope)
 
-    async def _watch_readable(self, fd: int, served: Served, scope: trio.CancelScope) -> None:
+    def _unwatch(self, fd: int, is_writable: bool) -> None:
+        scope = self._watches.pop((fd, is_writable), None)
+        if scope is not None:
+            scope.cancel()
+
+    async def _keep_watching(self, fd: int, is_writable: bool, scope: trio.CancelScope) -> None:
+        wait = trio.lowlevel.wait_writable if is_writable else trio.lowlevel.wait_readable
         with scope:
-            while self._served.get(fd) is served:
-                await trio.lowlevel.wait_readable(fd)
-                if self._served.get(fd) is served:
-                    self._serve(fd, False, clock())
-                    self._rescheduled.set()
-
-    async def _watch_writable(self, fd: int, served: Served) -> None:
-        with trio.CancelScope():
-            while fd in self._wanted_writes and self._served.get(fd) is served:
-                try:
-                    await trio.lowlevel.wait_writable(fd)
-                except (trio.ClosedResourceError, OSError):
-                    return
-                if self._served.get(fd) is served:
-                    self._serve(fd, True, clock())
+            # Once cancelled, the number may belong to another socket already.
+            while not scope.cancel_called:
+                await wait(fd)
+                self._serve(fd, is_writable, clock())

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
 import attrs
 import structlog
 
 from callstream_core import dialects
-from callstream_core.app_session import AppSession
 from callstream_core.commands import Command
 from callstream_core.dialect import Dialect
 from callstream_core.errors import LocalProtocolError
 from callstream_core.events import Event, SessionClosed
-from callstream_core.outputs import CloseLink, FramePlayed, Output, Transmit
+from callstream_core.outputs import CloseLink, Output, Transmit
 from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT, Close, Failure, FrameDecoder, FrameEncoder, Ping, Pong, WebSocketRules
 from callstream_trio.hub import Hub, clock
+from callstream_trio.owner import Owner, Said, Session
 from callstream_trio.tls import Tls
+
+__all__ = ["Link", "LinkLimits", "Owner", "Said", "Session"]
 
 _log = structlog.get_logger("callstream.link")
 
 _READ_SIZE = 65536
-
-Session = AppSession | PlatformSession
-Said = Event | Command | FramePlayed
-"""What a session heard, or played: all outputs that are not for the link itself."""
+_NEVER = float("inf")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,27 +37,13 @@ class LinkLimits:
     max_unsent: int = 1024 * 1024
     """Bytes that may wait for a peer that does not read."""
     send_timeout: float = 10.0
-    """Seconds that a peer may leave them there."""
+    """Seconds that a peer may leave them there without taking any."""
+    max_messages: int = 5000
+    """Messages and control frames that a platform may send in one second; a minute's audio after a stall is 3,000."""
     close_timeout: float = 1.0
     """Seconds for the peer to agree to our close."""
     first_message_timeout: float = 10.0
     """Seconds for the first message, where it must tell the dialect."""
-
-
-class Owner(Protocol):
-    """Who a link works for."""
-
-    def hear(self, said: Said, now: float) -> Iterable[Event | Command]:
-        """Take what the session heard; return what to say in reply, at once."""
-        ...
-
-    def refused(self) -> None:
-        """Count a reply that the session would not say now."""
-        ...
-
-    def closed(self) -> None:
-        """Take note that the socket is gone."""
-        ...
 
 
 class Link:
@@ -92,9 +77,14 @@ class Link:
         self._encoder = FrameEncoder(mask=_random_mask if is_client else None)
         self._is_client = is_client
         self._batch: list[bytes] = []
-        self._unsent = b""
-        self._deadline: float | None = None
-        """Of the phase that the link itself is in: first message, sending, closing."""
+        self._unsent = bytearray()
+        self._send_deadline = _NEVER
+        self._deadline = _NEVER
+        """Of the phase that the link itself is in: first message, or closing."""
+        # An application may send a whole recording at once, a platform never does.
+        self._max_messages = _NEVER if isinstance(session, PlatformSession) else self._limits.max_messages
+        self._recent = 0
+        self._recent_since = clock()
         self._close_sent = False
         self._close_heard = False
         self.is_gone = False
@@ -105,9 +95,12 @@ class Link:
         self._hub.add(self)
         if self.session is None:
             self._deadline = now + self._limits.first_message_timeout
-        if early:
-            self._take(early, now)
-        self._settle(now)
+        try:
+            if early:
+                self._take(early, now)
+            self._settle(now)
+        except Exception as error:
+            self._hub.give_up(self, error)
 
     @property
     def is_close_heard(self) -> bool:
@@ -132,25 +125,38 @@ class Link:
         if not data:
             self._lost("the peer closed the connection", now)
             return
-        if self._tls is not None:
+        tls = self._tls
+        if tls is not None:
             try:
-                data = self._tls.decrypt(data)
+                data = tls.decrypt(data)
             except OSError as error:
                 self._lost(f"TLS failed: {error}", now)
                 return
         self._take(data, now)
         self._settle(now)
+        if tls is not None and tls.is_over:
+            self._lost("the peer closed the connection", now)
 
     def _take(self, data: bytes, now: float) -> None:
-        for message in self._decoder.feed(data):
+        heard = self._decoder.feed(data)
+        self._recent += len(heard)
+        if self._recent > self._max_messages and self._is_flood(len(heard), now):
+            self._fail(1008, f"more than {self._limits.max_messages} messages in a second", now)
+            return
+        for message in heard:
             kind = type(message)
             if kind is bytes or kind is str:
                 self.messages_received += 1
-                session = self.session or self._detect(message, now)  # type: ignore[arg-type]
+                session = self.session or self._detect(message)  # type: ignore[arg-type]
                 if session is not None:
                     self._perform(session.receive(message, now), now)  # type: ignore[arg-type]
             else:
                 self._take_control(message, now)
+
+    def _is_flood(self, count: int, now: float) -> bool:
+        """Look at the clock once for so many messages; a slower peer begins anew."""
+        since, self._recent_since, self._recent = self._recent_since, now, count
+        return count > self._max_messages or now - since < 1
 
     def _take_control(self, message: object, now: float) -> None:
         session = self.session
@@ -168,25 +174,29 @@ class Link:
             else:
                 self._perform(session.receive_close(message.code or 1005, now, message.reason), now)
         elif isinstance(message, Failure):
-            if session is None:
-                self._say_close(message.code, message.reason)
-            else:
-                self._perform(session.fail(message.code, message.reason, now), now)
+            self._fail(message.code, message.reason, now)
 
-    def _detect(self, message: str | bytes, now: float) -> Session | None:
+    def _fail(self, code: int, reason: str, now: float) -> None:
+        if self.session is None:
+            self._say_close(code, reason)
+        else:
+            self._perform(self.session.fail(code, reason, now), now)
+
+    def _detect(self, message: str | bytes) -> Session | None:
         if self._make_session is None or self._close_sent:
             return None
         dialect = dialects.detect(message)
         if dialect is None:
             self._say_close(1002, "no known dialect; use the path of one")
             return None
-        self._deadline = None
+        self._deadline = _NEVER
         self.session = self._make_session(dialect)
         return self.session
 
     def handle_writable(self, now: float) -> None:
         """Send what has been waiting."""
-        self._flush(b"", now)
+        if self._unsent:
+            self._send_waiting(now)
         self._settle(now)
 
     def handle_deadline(self, now: float) -> None:
@@ -196,28 +206,30 @@ class Link:
             due = session.next_timeout()
             if due is not None and due <= now:
                 self._perform(session.handle_timeout(now), now)
-        if self._deadline is not None and self._deadline <= now:
-            self._deadline = None
-            if self._close_sent or session is None:
-                self._close_socket()
-                return
+        if self._send_deadline <= now:
             self._lost("the peer does not read what we send", now)
+        elif self._deadline <= now:
+            if self._close_sent:
+                self._close_socket()
+            else:
+                self._say_close(1002, "no first message")
         self._settle(now)
 
     def abandon(self, error: Exception) -> None:
-        """Drop the connection after a fault of our own."""
+        """End the connection after a fault of our own: with 1011, or at once if even that fails."""
         session, self.session = self.session, None
+        now = clock()
         try:
-            if session is not None:
-                for output in session.fail(1011, "internal error", clock()):
-                    if isinstance(output, CloseLink):
-                        self._say_close(output.code)
-                    elif isinstance(output, SessionClosed):
-                        self._owner.hear(output, clock())
-                self._send(b"".join(self._batch))
+            for output in session.fail(1011, "internal error", now) if session is not None else ():
+                if isinstance(output, SessionClosed):
+                    self._owner.hear(output, now)
+            if session is None and self._close_sent:
+                self._close_socket()
+            self._say_close(1011, "internal error")
+            self._settle(now)
         except Exception as second:
             _log.error("closing a failed call failed too", error=repr(second), after=repr(error))
-        self._close_socket()
+            self._close_socket()
 
     # Everybody else calls
 
@@ -237,10 +249,7 @@ class Link:
     def fail(self, code: int, reason: str) -> None:
         """End the call with a close code."""
         now = clock()
-        if self.session is None:
-            self._say_close(code, reason)
-        else:
-            self._perform(self.session.fail(code, reason, now), now)
+        self._fail(code, reason, now)
         self._settle(now)
 
     def drop(self) -> None:
@@ -273,57 +282,72 @@ class Link:
     def _say_close(self, code: int | None, reason: str = "") -> None:
         if not self._close_sent:
             self._close_sent = True
+            self._deadline = _NEVER
             self._batch.append(self._encoder.close(code, reason))
 
     def _settle(self, now: float) -> None:
         """After any input: send, close if that is over, and have the next deadline scheduled."""
+        if self._batch and not self.is_gone:
+            self._send_batch(now)
         if self.is_gone:
             return
-        batch = self._batch
-        if batch:
-            self._batch = []
-            self._flush(b"".join(batch) if self._tls is None else self._tls.encrypt(batch), now)
-            if self.is_gone:
-                return
-        if self._close_sent and not self._unsent:
-            # A server closes first (RFC 6455, 7.1.1); a client gives it a moment. Data still on its way in
-            # would turn our close into a reset, so that a close of our own waits for the peer's.
-            if self._close_heard:
-                self._close_socket()
-                return
-            if self._deadline is None:
-                self._deadline = now + self._limits.close_timeout
-        deadline = self.session.next_timeout() if self.session is not None else None
-        if self._deadline is not None and (deadline is None or self._deadline < deadline):
-            deadline = self._deadline
-        if deadline is not None and (self.scheduled is None or deadline < self.scheduled):
+        if self._close_sent and self._is_closed(now):
+            self._close_socket()
+            return
+        deadline = self._deadline if self._deadline < self._send_deadline else self._send_deadline
+        if self.session is not None:
+            due = self.session.next_timeout()
+            if due is not None and due < deadline:
+                deadline = due
+        if deadline < _NEVER and (self.scheduled is None or deadline < self.scheduled):
             self._hub.schedule(self, deadline)
 
-    def _flush(self, data: bytes, now: float) -> None:
-        if self._unsent:
-            data = self._unsent + data
-        sent = self._send(data)
-        if sent < 0:
-            self._lost("the connection broke while sending", now)
-        elif sent == len(data):
-            if self._unsent:
-                self._unsent = b""
-                self._deadline = None
-                self._hub.want_write(self, False)
-        else:
-            self._unsent = data[sent:]
-            self._hub.want_write(self, True)
-            if self._deadline is None or sent:
-                self._deadline = now + self._limits.send_timeout
-            if len(self._unsent) > self._limits.max_unsent:
-                self._lost("the peer does not read what we send", now)
+    def _is_closed(self, now: float) -> bool:
+        """Tell whether both have said close, and ours is sent; see to it that this does not take for ever."""
+        # The server cuts the connection first (RFC 6455, 7.1.1). Data still on its way in would turn our close
+        # into a reset, so that a close of our own waits for the peer's.
+        if self._close_heard and not self._unsent and not self._is_client:
+            return True
+        if self._deadline == _NEVER:
+            limits = self._limits
+            self._deadline = now + (limits.send_timeout if self._unsent else limits.close_timeout)
+        return False
 
-    def _send(self, data: bytes) -> int:
+    def _send_batch(self, now: float) -> None:
+        batch = self._batch
+        data = b"".join(batch) if self._tls is None else self._tls.encrypt(batch)
+        batch.clear()
+        if self._unsent:
+            self._unsent += data
+        else:
+            sent = self._send(data, now)
+            if sent == len(data) or sent < 0:
+                return
+            self._unsent += data[sent:]
+            self._send_deadline = now + self._limits.send_timeout
+            self._hub.want_write(self, True)
+        if len(self._unsent) > self._limits.max_unsent:
+            self._lost("the peer does not read what we send", now)
+
+    def _send_waiting(self, now: float) -> None:
+        sent = self._send(self._unsent, now)
+        if sent <= 0:
+            return
+        del self._unsent[:sent]
+        if self._unsent:
+            self._send_deadline = now + self._limits.send_timeout
+        else:
+            self._send_deadline = _NEVER
+            self._hub.want_write(self, False)
+
+    def _send(self, data: bytes | bytearray, now: float) -> int:
+        """Send what the socket takes; -1 where it is broken."""
         try:
-            return self._sock.send(data) if data else 0
+            return self._sock.send(data)
         except BlockingIOError:
             return 0
-        except OSError:
+        except OSError as error:
+            self._lost(f"the connection broke while sending: {error}", now)
             return -1
 
     # The end
@@ -342,8 +366,11 @@ class Link:
             return
         self.is_gone = True
         self._hub.remove(self)
+        if self._tls is not None and not self._unsent:
+            with contextlib.suppress(OSError):
+                self._sock.send(self._tls.goodbye())
         self._batch.clear()
-        self._unsent = b""
+        self._unsent.clear()
         self._sock.close()
         self._owner.closed()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -42,17 +43,17 @@ class Metrics(Collector):
         gathering = GaugeMetricFamily("callstream_hub_gathering", "1 while arrivals are gathered on a tick")
         gathering.add_metric([], float(server.hub.is_gathering))
         yield gathering
+        yield CounterMetricFamily(
+            "callstream_hub_dropped", "Calls dropped for a fault of our own", value=server.hub.dropped
+        )
         ended = CounterMetricFamily("callstream_calls_ended", "Calls and requests that are over", labels=["how"])
         for how, count in sorted(server.endings.items()):
             ended.add_metric([how], count)
         yield ended
-        tolerated = CounterMetricFamily(
-            "callstream_tolerated", "Tolerances that the open calls needed", labels=["what"]
-        )
-        totals: dict[str, int] = {}
+        totals = Counter(server.tolerated)
         for call in server.calls:
-            for what, count in call.stats.tolerated.items():
-                totals[what] = totals.get(what, 0) + count
+            totals.update(call.stats.tolerated)
+        tolerated = CounterMetricFamily("callstream_tolerated", "Tolerances that calls needed", labels=["what"])
         for what, count in sorted(totals.items()):
             tolerated.add_metric([what], count)
         yield tolerated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import ssl
 from collections import Counter
@@ -23,13 +22,29 @@ from callstream_trio.admission import Admission, Admitted, Refusal, Request, rea
 from callstream_trio.call import Call, CallEnded, CallLimits
 from callstream_trio.hub import Hub, clock
 from callstream_trio.link import Link, LinkLimits
+from callstream_trio.listen import accept_one, open_listeners
 from callstream_trio.metrics import Metrics
 from callstream_trio.tls import Tls
-from callstream_trio.wait import read_head, receive_some, send_all
+from callstream_trio.wait import prepare, read_head, receive_some, send_all
+
+__all__ = [
+    "Handler",
+    "Server",
+    "ServerLimits",
+    "ServerSettings",
+    "accept_one",
+    "open_listeners",
+    "run_handler",
+    "serve",
+]
 
 _log = structlog.get_logger("callstream.server")
 
 Handler = Callable[[Call], Awaitable[None]]
+
+# Seconds to take in what a refused peer still sends, and for a handshake while silent peers hold all places.
+_LINGER = 1.0
+_CROWDED_TIMEOUT = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +77,19 @@ class ServerSettings:
     call_limits: CallLimits = attrs.field(factory=CallLimits)
 
 
+@attrs.define
+class _Guest:
+    """A connection that is not a call yet."""
+
+    sock: socket.socket
+    tls: Tls | None = None
+    is_open: bool = True
+    """Whether it can be spoken to: false while TLS shakes hands."""
+
+    async def send(self, data: bytes) -> None:
+        await send_all(self.sock, data if self.tls is None else self.tls.encrypt([data]))
+
+
 class Server:
     """Takes calls until it is told to drain. Nothing that a peer or a handler does reaches the accept loop."""
 
@@ -77,22 +105,27 @@ class Server:
         self.hub = hub or Hub()
         self.calls: set[Call] = set()
         self.endings: Counter[str] = Counter()
-        """How many calls ended in which way."""
+        """How many calls, and connections that never became one, ended in which way."""
+        self.tolerated: Counter[str] = Counter()
+        """Tolerances that calls needed which are over."""
         self.addresses: list[tuple[str, int]] = []
         """Where it listens."""
         self.is_draining = False
         self._handler = handler
         self._tls = tls
         self._handshakes = trio.CapacityLimiter(self.settings.limits.max_handshakes)
+        self._handshake_scopes: set[trio.CancelScope] = set()
         self._metrics = Metrics(self)
         self._emptied = trio.Event()
 
     @asynccontextmanager
     async def listening(self, binds: Sequence[str]) -> AsyncIterator[Server]:
         """Listen on `host:port` addresses while the block runs; then drain."""
-        listeners = [listener for bind in binds for listener in await open_listeners(bind)]
-        self.addresses = [listener.getsockname()[:2] for listener in listeners]
+        listeners: list[socket.socket] = []
         try:
+            for bind in binds:
+                listeners += await open_listeners(bind)
+            self.addresses = [listener.getsockname()[:2] for listener in listeners]
             async with self.hub.running(), trio.open_nursery() as calls:
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
@@ -127,53 +160,85 @@ class Server:
 
     async def _accept(self, listener: socket.socket, calls: trio.Nursery) -> None:
         while True:
+            if not self._handshakes.available_tokens:
+                self._hurry()
             await self._handshakes.acquire_on_behalf_of(token := object())
             try:
-                sock, peer = await accept_one(listener)
+                sock, peer = await accept_one(listener, self._cannot_accept)
             except BaseException:
                 self._handshakes.release_on_behalf_of(token)
                 raise
             calls.start_soon(self._supervise, sock, str(peer[0]), token)
 
+    def _hurry(self) -> None:
+        """Give handshakes less time: silent peers hold all places, and an honest one may be waiting."""
+        latest = trio.current_time() + _CROWDED_TIMEOUT
+        for scope in self._handshake_scopes:
+            scope.deadline = min(scope.deadline, latest)
+
+    def _cannot_accept(self) -> None:
+        self.endings["not accepted"] += 1
+
     async def _supervise(self, sock: socket.socket, peer: str, token: object) -> None:
         """Run one connection; whatever goes wrong stays here."""
-        admitted: tuple[Admitted, Request, Tls | None, bytes] | None = None
+        guest = _Guest(sock)
+        admitted: tuple[Admitted, Request, bytes] | None = None
         try:
             try:
-                with trio.move_on_after(self.settings.limits.handshake_timeout):
-                    admitted = await self._admit(sock)
+                admitted = await self._admit(guest)
+            except (OSError, trio.BrokenResourceError) as error:
+                self.endings["handshake failed"] += 1
+                _log.info("handshake failed", peer=peer, error=repr(error)[:200])
             finally:
                 self._handshakes.release_on_behalf_of(token)
             if admitted is not None:
-                await self._run_call(sock, peer, *admitted)
+                await self._run_call(guest, peer, *admitted)
         except Exception as error:
-            _log.info("connection failed", peer=peer, error=repr(error)[:200])
+            self.endings["failed"] += 1
+            _log.error("connection failed", peer=peer, exc_info=error)
         finally:
             sock.close()
 
-    async def _admit(self, sock: socket.socket) -> tuple[Admitted, Request, Tls | None, bytes] | None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls = None
-        if self._tls is not None:
-            tls = Tls(self._tls)
-            await tls.handshake(sock)
-        try:
-            head = await read_head(h11.SERVER, sock, tls, max_size=self.settings.limits.max_request)
-        except h11.RemoteProtocolError as error:
-            await self._answer(sock, tls, Refusal(status=error.error_status_hint, text=f"Not HTTP: {error}."))
+    async def _admit(self, guest: _Guest) -> tuple[Admitted, Request, bytes] | None:
+        prepare(guest.sock)
+        head: tuple[h11.Event, bytes] | Refusal | None = None
+        with trio.move_on_after(self.settings.limits.handshake_timeout) as scope:
+            self._handshake_scopes.add(scope)
+            try:
+                head = await self._read(guest)
+            finally:
+                self._handshake_scopes.discard(scope)
+        if scope.cancelled_caught:
+            self.endings["handshake timed out"] += 1
+            head = Refusal(status=408, text="The request did not come in time.")
+        elif head is None:
+            self.endings["left before the upgrade"] += 1
+        if head is None or not guest.is_open:
             return None
-        if head is None:
+        if isinstance(head, Refusal):
+            await self._refuse(guest, head)
             return None
         event, early = head
         assert isinstance(event, h11.Request)
         request = read_request(event)
         decision = self._decide(request)
         if isinstance(decision, Refusal):
-            self.endings[f"refused {decision.status}"] += decision.status >= 400
-            await self._answer(sock, tls, decision)
+            await self._refuse(guest, decision)
             return None
-        await self._send(sock, tls, decision.response)
-        return decision, request, tls, early
+        await guest.send(decision.response)
+        return decision, request, early
+
+    async def _read(self, guest: _Guest) -> tuple[h11.Event, bytes] | Refusal | None:
+        """Return the request, or why there is none."""
+        if self._tls is not None:
+            guest.is_open = False
+            guest.tls = Tls(self._tls)
+            await guest.tls.handshake(guest.sock)
+            guest.is_open = True
+        try:
+            return await read_head(h11.SERVER, guest.sock, guest.tls, max_size=self.settings.limits.max_request)
+        except h11.RemoteProtocolError as error:
+            return Refusal(status=error.error_status_hint, text=f"Not HTTP: {error}.")
 
     def _decide(self, request: Request) -> Admitted | Refusal:
         if request.method == "GET" and not request.wants_upgrade:
@@ -185,32 +250,30 @@ class Server:
             return Refusal(status=503, text=busy, headers=[(b"retry-after", b"1")])
         return self.settings.admission.decide(request)
 
-    async def _answer(self, sock: socket.socket, tls: Tls | None, refusal: Refusal) -> None:
-        await self._send(sock, tls, render(refusal))
-        # Reading to the end keeps our answer from being lost in a reset.
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
-            while await receive_some(sock):
+    async def _refuse(self, guest: _Guest, refusal: Refusal) -> None:
+        if refusal.status >= 400:
+            self.endings[f"refused {refusal.status}"] += 1
+        with contextlib.suppress(OSError), trio.move_on_after(_LINGER):
+            await guest.send(render(refusal))
+            if guest.tls is not None:
+                await send_all(guest.sock, guest.tls.goodbye())
+            guest.sock.shutdown(socket.SHUT_WR)
+            # Reading to the end keeps our answer from being lost in a reset.
+            while await receive_some(guest.sock):
                 pass
-
-    @staticmethod
-    async def _send(sock: socket.socket, tls: Tls | None, data: bytes) -> None:
-        await send_all(sock, data if tls is None else tls.encrypt([data]))
 
     # One call
 
-    async def _run_call(
-        self, sock: socket.socket, peer: str, admitted: Admitted, request: Request, tls: Tls | None, early: bytes
-    ) -> None:
+    async def _run_call(self, guest: _Guest, peer: str, admitted: Admitted, request: Request, early: bytes) -> None:
         call = Call(self.settings.call_limits)
         session = self._make_session(admitted.dialect) if admitted.dialect else None
         link = Link(
             self.hub,
-            sock,
+            guest.sock,
             session,
             call,
             is_client=False,
-            tls=tls,
+            tls=guest.tls,
             limits=self.settings.link_limits,
             make_session=self._make_session,
         )
@@ -220,16 +283,26 @@ class Server:
             link.start(early)
             if await call.wait_opened():
                 await run_handler(self._handler, call, grace=self.settings.limits.handler_grace, peer=peer)
-            ended = await call.wait_ended()
-            who = "platform" if ended.initiator is Side.PLATFORM else "app"
-            self.endings[f"ended by {who}" if ended.is_clean else "broken"] += 1
             await call.wait_gone()
         finally:
             if not link.is_gone:
+                call.close(1001, "the server stops")
                 link.drop()
             self.calls.discard(call)
+            self._count(call)
             if not self.calls:
                 self._emptied.set()
+
+    def _count(self, call: Call) -> None:
+        ended = call.ended
+        if ended is None or (not ended.is_clean and ended.initiator is Side.PLATFORM):
+            how = "broken"
+        elif ended.is_clean:
+            how = "ended by platform" if ended.initiator is Side.PLATFORM else "ended by app"
+        else:
+            how = f"closed {ended.code or 'without a code'}"
+        self.endings[how] += 1
+        self.tolerated.update(call.stats.tolerated)
 
     def _make_session(self, dialect: Dialect) -> AppSession:
         return AppSession(dialect, limits=self.settings.session_limits, settings=self.settings.playout, now=clock())
@@ -252,56 +325,13 @@ async def run_handler(handler: Handler, call: Call, *, grace: float, peer: str) 
     except* CallEnded:
         pass
     except* Exception as failure:
-        _log.error("handler failed", call=call.info.call_id[:80], peer=peer, exc_info=failure)
+        _log.error("handler failed", call=ascii(call.info.call_id[:80]), peer=peer, exc_info=failure)
         call.close(1011, "internal error")
     if scope.cancelled_caught:
-        _log.warning("handler cancelled: it ran on after its call", call=call.info.call_id[:80], grace=grace)
+        _log.warning("handler cancelled: it ran on after its call", call=ascii(call.info.call_id[:80]), grace=grace)
     if call.ended is None:
         with contextlib.suppress(CallEnded):
             await call.hang_up()
-
-
-async def accept_one(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-    """Wait for a connection; return its socket, set to non-blocking, and the peer's address."""
-    while True:
-        await trio.lowlevel.wait_readable(listener)
-        try:
-            sock, peer = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            continue
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                raise
-            _log.error("cannot accept a call; raise the limit of open files", error=str(error))
-            await trio.sleep(0.1)
-            continue
-        sock.setblocking(False)
-        return sock, peer
-
-
-async def open_listeners(bind: str, *, backlog: int = 1024) -> list[socket.socket]:
-    """Listen on `host:port`; port 0 takes a free one. `OSError` where that is impossible, `ValueError` for bad text."""
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{bind!r} is not an address; use HOST:PORT, for example 127.0.0.1:8787")
-    host = host.strip("[]")
-    found = await trio.socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listeners: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in found:
-            listener = socket.socket(family, kind, protocol)
-            listeners.append(listener)
-            listener.setblocking(False)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(address)
-            listener.listen(backlog)
-    except OSError:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners
 
 
 async def serve(

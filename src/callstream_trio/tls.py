@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -14,9 +15,11 @@ _RECORD = 16384
 
 
 class Tls:
-    """One established TLS connection. Each message becomes a record of its own."""
+    """One TLS connection. Each message becomes a record of its own."""
 
     def __init__(self, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
+        self.is_over = False
+        """True once the peer has said that nothing follows."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(
@@ -34,20 +37,30 @@ class Tls:
                 if not data:
                     raise trio.BrokenResourceError("the peer went away during the TLS handshake") from None
                 self._incoming.write(data)
+            except ssl.SSLError:
+                # The alert tells the peer what we did not like.
+                await send_all(sock, self._outgoing.read())
+                raise
             else:
                 await send_all(sock, self._outgoing.read())
                 return
 
     def decrypt(self, data: bytes) -> bytes:
-        """Take bytes from the socket; return what they say. `OSError` where that fails."""
+        """Take bytes from the socket; return what they say. `OSError` where that fails.
+
+        The first bytes may have come together with the end of the handshake: ask for them with no data.
+        """
         self._incoming.write(data)
         pieces: list[bytes] = []
         while True:
             try:
                 piece = self._object.read(_RECORD)
-            except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            except ssl.SSLWantReadError:
                 break
+            except ssl.SSLZeroReturnError:
+                piece = b""
             if not piece:
+                self.is_over = True
                 break
             pieces.append(piece)
         return b"".join(pieces)
@@ -59,6 +72,13 @@ class Tls:
         """
         for message in messages:
             self._object.write(message)
+        return self._outgoing.read()
+
+    def goodbye(self) -> bytes:
+        """Return the bytes that tell the peer that nothing follows."""
+        # It does not wait for the peer's own: the WebSocket has ended in agreement already.
+        with contextlib.suppress(OSError):
+            self._object.unwrap()
         return self._outgoing.read()
 
 

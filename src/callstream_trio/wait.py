@@ -11,9 +11,27 @@ import trio
 if TYPE_CHECKING:
     from callstream_trio.tls import Tls
 
+# Seconds until a silent peer is asked whether it still lives, between such questions, and how many go unanswered.
+_KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPALIVE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make a TCP socket fit for a call: it never blocks, never holds back a frame, and notices a dead peer.
+
+    WebSocket pings are not for that: there are platforms that die of them, and silence is normal.
+    """
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
 
 async def receive_some(sock: socket.socket, size: int = 65536) -> bytes:
     """Return what has arrived; nothing means that the peer has closed."""
+    # A peer that sends without end must not keep everybody else waiting.
+    await trio.lowlevel.checkpoint()
     while True:
         try:
             return sock.recv(size)
@@ -30,6 +48,19 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
             await trio.lowlevel.wait_writable(sock)
 
 
+async def _receive(sock: socket.socket, tls: Tls | None) -> bytes:
+    # In small portions, so that a head cannot outgrow its bound by much.
+    if tls is None:
+        return await receive_some(sock, 4096)
+    data = tls.decrypt(b"")
+    while not data and not tls.is_over:
+        received = await receive_some(sock, 4096)
+        if not received:
+            break
+        data = tls.decrypt(received)
+    return data
+
+
 async def read_head(
     role: type[h11.CLIENT] | type[h11.SERVER], sock: socket.socket, tls: Tls | None, *, max_size: int
 ) -> tuple[h11.Event, bytes] | None:
@@ -43,12 +74,7 @@ async def read_head(
         reader.send(h11.Request(method="GET", target="/", headers=[("Host", "x"), ("Upgrade", "x")]))
     event = reader.next_event()
     while event is h11.NEED_DATA:
-        data = await receive_some(sock)
-        if data and tls is not None:
-            data = tls.decrypt(data)
-            if not data:
-                continue
-        reader.receive_data(data)
+        reader.receive_data(await _receive(sock, tls))
         event = reader.next_event()
     if isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
         return event, reader.trailing_data[0]

@@ -11,6 +11,8 @@ from typing import Any
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK, _TFD_CLOEXEC = os.O_NONBLOCK, getattr(os, "O_CLOEXEC", 0)
 _TFD_TIMER_ABSTIME = 1
+_FAR = 2**31
+"""Seconds that fit every system's clock: decades."""
 
 
 class _Timespec(ctypes.Structure):
@@ -54,10 +56,11 @@ class WakeTimer:
         """Wake at `deadline` (seconds), and then every `interval` seconds if that is not zero."""
         setting = self._setting
         # Zero would switch the timer off; what is due wakes at once.
-        nanoseconds = max(int(deadline * 1e9), 1)
+        nanoseconds = max(int(min(deadline, _FAR) * 1e9), 1)
         setting.value.seconds, setting.value.nanoseconds = divmod(nanoseconds, 1_000_000_000)
         setting.interval.seconds, setting.interval.nanoseconds = divmod(int(interval * 1e9), 1_000_000_000)
-        _LIBC.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None)
+        if _LIBC.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None):
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def clear(self) -> None:
         """Take note of a wake-up; the descriptor is no longer readable."""
