@@ -43,8 +43,7 @@ class App:
 
     async def recording(self, name: str) -> Samples:
         """Wait for the end of all calls, and return the samples of a recording."""
-        path = await trio.to_thread.run_sync(self.asterisk.recording, name)
-        return np.array(read_samples(path), dtype=np.int16)
+        return await recording(self.asterisk, name)
 
     def to(self, name: str) -> str:
         """Return where Asterisk shall record."""
@@ -79,8 +78,8 @@ async def answering(
     with calls, arrived:
         async with server.listening(["127.0.0.1:0"]):
             app = App(server, asterisk, arrived)
-            asterisk.point_at(f"ws://127.0.0.1:{app.port}/asterisk", f"wss://localhost:{app.port}/asterisk")
             try:
+                asterisk.point_at(f"ws://127.0.0.1:{app.port}/asterisk", f"wss://localhost:{app.port}/asterisk")
                 yield app
             except Exception as error:
                 failure = error
@@ -101,6 +100,22 @@ def sine(seconds: float, rate: int = 8000) -> Samples:
     """Return a tone of 440 Hz."""
     samples: Samples = (8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.int16)
     return samples
+
+
+async def recording(asterisk: Asterisk, name: str) -> Samples:
+    """Wait for the end of all calls, and return the samples of a recording."""
+    path = await trio.to_thread.run_sync(asterisk.recording, name)
+    return np.array(read_samples(path), dtype=np.int16)
+
+
+def same(recording: Samples, said: Samples) -> str:
+    """Tell where two pieces of audio part; nothing where they are the same."""
+    size = min(recording.size, said.size)
+    differing = np.flatnonzero(recording[:size] != said[:size])
+    if differing.size == 0 and recording.size == said.size:
+        return ""
+    at = int(differing[0]) if differing.size else size
+    return f"{recording.size} samples recorded, {said.size} said, different from {at} on"
 
 
 async def until(call: Call, found: Callable[[e.Event], bool] | type[e.Event]) -> list[e.Event]:

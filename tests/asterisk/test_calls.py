@@ -10,10 +10,10 @@ import trio
 from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.errors import LocalProtocolError, Unsupported
-from callstream_trio import Basic, Call, Echo, QueryToken
-from callstream_trio.admission import Admission
+from callstream_trio import Admission, Basic, Call, QueryToken
 from tests.asterisk.app import answering, hear_bytes, hung_up, noise, rest, sound_file, until
 from tests.asterisk.peer import Asterisk, Ending
+from tests.asterisk.process import wait_until
 
 pytestmark = pytest.mark.asterisk
 
@@ -92,18 +92,16 @@ async def test_a_handler_that_fails_ends_its_call_alone(asterisk: Asterisk) -> N
 
 @SYNTAXES
 async def test_the_app_answers(asterisk: Asterisk, syntax: str) -> None:
-    def states() -> dict[str, str]:
-        return {channel.id: channel.state for channel in asterisk.channels()}
+    def is_up() -> bool:
+        return any(channel.id == call_id and channel.state == "Up" for channel in asterisk.channels())
 
     async with answering(asterisk) as app:
         call_id = asterisk.call("echo", f"app/c(ulaw)n{syntax}")
         call = await app.next_call()
-        assert states()[call_id] != "Up"
+        assert not is_up()
         await call.answer()
+        await trio.to_thread.run_sync(wait_until, is_up, "the call is answered")
         said = os.urandom(4000)
-        with trio.fail_after(5):
-            while states()[call_id] != "Up":
-                await trio.sleep(0.02)
         await call.play(said)
         assert await hear_bytes(call, len(said)) == said
         # Once more does no harm.

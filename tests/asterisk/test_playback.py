@@ -10,7 +10,7 @@ from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.limits import PlayoutSettings
 from callstream_trio import Call
-from tests.asterisk.app import App, Samples, answering, hung_up, noise, rest, until
+from tests.asterisk.app import App, Samples, answering, hung_up, noise, rest, same, until
 from tests.asterisk.peer import Asterisk
 
 pytestmark = pytest.mark.asterisk
@@ -29,16 +29,6 @@ async def recorded_behind_bridge(app: App, name: str, options: str, caller_forma
     """Begin a call that the caller records."""
     app.asterisk.bridged("record", f"app/{options}", caller_format=caller_format, RECORDING=app.to(name))
     return await app.next_call()
-
-
-def same(recording: Samples, said: Samples) -> str:
-    """Tell where two pieces of audio part; nothing where they are the same."""
-    size = min(recording.size, said.size)
-    differing = np.flatnonzero(recording[:size] != said[:size])
-    if differing.size == 0 and recording.size == said.size:
-        return ""
-    at = int(differing[0]) if differing.size else size
-    return f"{recording.size} samples recorded, {said.size} said, different from {at} on"
 
 
 async def say(call: Call, audio: Samples) -> None:
