@@ -74,12 +74,16 @@ class Reply:
         self._heard_before = self.heard(now)
         backlog = self.ledger.backlog(now)
         self._set_capabilities(capabilities)
+        # What the platform has still to play counts on, in the new units.
+        self.ledger.send(round(backlog * self.ledger.rate), now)
         self.ledger.dry_at = now + backlog
-        self.questions.emulate()
+        self.questions.emulate(self.ledger.sent)
         for command in self._outbox.commands:
             command.emulate()
         self._outbox.recut(self._piece)
         self.ledger.accepted = self._units
+        if self._pacer is not None:
+            self._pacer.begin(now)
         self.pump(now, out)
         self.questions.watch(self.ledger)
 
