@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -364,8 +365,6 @@ def test_d32_a_second_start_keeps_the_unfinished_frame(generation: Generation) -
 
 
 def test_the_cases_are_complete() -> None:
-    from pathlib import Path
-
     files = Path(__file__).parent.glob("test_asterisk_driver*.py")
     found = {int(n) for file in files for n in re.findall(r"^def test_d(\d\d)_", file.read_text(), re.MULTILINE)}
     # D06 is an HTTP server's: see the tests of the shell.

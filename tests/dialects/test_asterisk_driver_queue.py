@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
-from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.dialects.asterisk import ClientSection, Generation
 from callstream_core.errors import LocalProtocolError
-from callstream_core.machine import State, conversation
-from callstream_core.platform_session import PlatformSession
 from tests.dialects.driver import (
     ALL,
     G1,
     G2,
     G2_21,
     G3,
+    G4,
     G5,
     G6,
     JSON,
@@ -109,8 +106,9 @@ def test_d39_passthrough_refuses_what_needs_frames(generation: Generation, synta
     if generation in SINCE_G4:
         refused.append("SET_MEDIA_DIRECTION")
     assert call.app(*map(call.say, refused)) == [call.error(PASSTHROUGH.format(name)) for name in refused]
-    assert call.app(call.say("GET_STATUS")) == [call.status(0)]
+    assert call.app(call.say("GET_STATUS"), call.say("ANSWER")) == [call.status(0)]
     assert call.ticks(10) == [call.idle] * 10
+    assert call.app(call.say("HANGUP")) == ["close 1000"]
 
 
 @pytest.mark.parametrize("generation", [G1, G2_21, G2])
@@ -262,7 +260,9 @@ def test_d52_an_unknown_opcode_ends_the_call(generation: Generation) -> None:
     ("generation", "expected"),
     [
         (G1, (51, 1, 10, 10)),
+        (G2, (51, 1, 10, 10)),
         (G3, ("close 1003",) * 4),
+        (G4, ("close 1003",) * 4),
         (G5, ("close 1003", 1, 2, "close 1003")),
         (G6, ("close 1003", 1, 2, "close 1003")),
     ],
@@ -346,51 +346,3 @@ def test_d58_without_the_switch_they_do_not() -> None:
     for parameters in ("a=b c", "a=<", "a=1&b", "~", "a=%2"):
         with pytest.raises(ValueError, match=r"v\(\) takes"):
             section.uri_for(parameters)
-
-
-# Beyond the sheet
-
-
-def test_what_comes_before_the_opening_is_not_looked_at() -> None:
-    call = Call()
-    fresh = PlatformSession(call.session.dialect, call.profile)
-    assert fresh.receive("no JSON", 0.0) == [e.PeerMisbehaved("a message before the call was announced")]
-    assert fresh.state is State.OPENING
-    assert fresh.next_timeout() is None
-    assert fresh.handle_timeout(1.0) == []
-    with pytest.raises(LocalProtocolError):
-        fresh.send(e.AudioReceived(bytes(160)), 1.0)
-
-
-@pytest.mark.parametrize("generation", ALL)
-def test_the_core_hangs_up(generation: Generation) -> None:
-    call = Call(generation)
-    assert call.core_event(e.SessionEnding("busy")) == ["close 1000"]
-    assert call.session.state is State.CLOSED
-    assert call.session.fail(1003, "", call.now) == []
-    assert call.session.receive_pong(call.now) == []
-
-
-def test_a_resume_without_a_pause_loses_no_tick_that_is_late() -> None:
-    call = Call()
-    assert call.app(480) == []
-    assert call.app(call.say("CONTINUE_MEDIA"), at=call.next_tick + 2.5 * call.period) == []
-    assert call.late_tick(4) == ["core 160"] * 3
-
-
-def test_a_command_that_the_conversation_has_no_place_for_is_noted() -> None:
-    call = Call()
-    narrow = attrs.evolve(call.session.dialect, table=conversation(events=(), commands=(c.RequestStatus,)))
-    session = PlatformSession(narrow, call.profile)
-    session.open(0.0)
-    assert session.receive(call.say("MARK_MEDIA"), 0.0) == [
-        e.PeerMisbehaved("PlaceMark while the session is open"),
-    ]
-    assert session.counters["misbehaved"] == 1
-
-
-def test_the_default_profile_serves() -> None:
-    call = Call()
-    session = PlatformSession(call.session.dialect)
-    assert len(session.open(0.0)) == 2
-    assert session.capabilities.has_status

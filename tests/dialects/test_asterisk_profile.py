@@ -8,8 +8,11 @@ import attrs
 import pytest
 
 from callstream_core import events as e
-from callstream_core.dialects.asterisk import FORMATS, AsteriskProfile
-from tests.dialects.words import G2, G3, JSON
+from callstream_core.dialect import Clock, Support
+from callstream_core.dialects.asterisk import FORMATS, AsteriskProfile, Generation
+from callstream_core.dialects.asterisk.codec import AsteriskCodec
+from callstream_core.errors import Malformed
+from tests.dialects.words import G1, G2, G2_21, G3, G4, JSON, PLAIN
 
 CODECS = """
 ulaw 8000 160 20 | alaw 8000 160 20 | slin 8000 320 20 | slin12 12000 480 20 | slin16 16000 640 20
@@ -50,3 +53,45 @@ def test_variables_may_name_what_the_driver_sets() -> None:
         ("A", "1"),
         ("MEDIA_WEBSOCKET_OPTIMAL_FRAME_SIZE", "160"),
     ]
+
+
+SINCE = {
+    G1: {"ANSWER", "HANGUP", "START_MEDIA_BUFFERING", "STOP_MEDIA_BUFFERING", "FLUSH_MEDIA", "GET_STATUS"},
+    G2_21: {"PAUSE_MEDIA", "CONTINUE_MEDIA", "REPORT_QUEUE_DRAINED"},
+    G3: {"MARK_MEDIA"},
+    G4: {"SET_MEDIA_DIRECTION"},
+}
+
+
+@pytest.mark.parametrize("generation", Generation)
+def test_each_generation_knows_its_commands(generation: Generation) -> None:
+    codec = AsteriskCodec(AsteriskProfile(generation=generation, syntax=JSON if generation >= G3 else PLAIN))
+    for since, names in SINCE.items():
+        for name in names:
+            text = name if generation < G3 else f'{{"command":"{name}","direction":"in"}}'
+            if since <= generation:
+                assert len(codec.decode_command(text)) == 1
+            else:
+                with pytest.raises(Malformed, match="unknown command"):
+                    codec.decode_command(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "capabilities"),
+    [
+        ({}, {"clock": Clock.PLATFORM, "has_direction": False, "max_message": 8000, "max_queue": 900}),
+        ({"syntax": JSON}, {"has_direction": True, "drained": Support.NATIVE, "has_status": True}),
+        ({"syntax": JSON, "format": "opus"}, {"has_direction": False, "clock": Clock.APP, "max_message": 8000}),
+        ({"format": "g729"}, {"marks": Support.EMULATED, "clear": Support.EMULATED, "drained": Support.EMULATED}),
+        ({"format": "gsm"}, {"max_message": 7986}),
+        ({"format": "slin192"}, {"max_message": 7680}),
+        ({"generation": G1}, {"drained": Support.EMULATED, "marks": Support.NATIVE}),
+    ],
+)
+def test_what_a_channel_can_do(options: dict[str, Any], capabilities: dict[str, Any]) -> None:
+    profile = AsteriskProfile(**options)
+    told = profile.opening().capabilities
+    assert {name: getattr(told, name) for name in capabilities} == capabilities
+    platform, app = AsteriskCodec(profile), AsteriskCodec()
+    app.decode_event(platform.encode_event(profile.opening())[0])
+    assert app.capabilities == told

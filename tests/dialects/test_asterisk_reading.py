@@ -116,6 +116,30 @@ def test_an_error_ends_in_a_line_feed_that_nobody_needs(syntax: Syntax) -> None:
     assert app.decode_event(message) == [e.PlatformFailed("SET_MEDIA_DIRECTION only supports JSON format.")]
 
 
+def test_passthrough_by_option_may_be_known_beforehand() -> None:
+    profile = AsteriskProfile(passthrough=True)
+    [opening] = AsteriskCodec(profile).encode_event(profile.opening())
+    app = AsteriskCodec(profile)
+    app.decode_event(opening)
+    assert app.capabilities.clock is Clock.APP
+
+
+def test_the_syntax_of_a_channel_never_changes() -> None:
+    _, app = both_ends(PLAIN)
+    message = '{"event":"MEDIA_XON"}'
+    assert app.decode_event(message) == [e.MessageIgnored(message)]
+    _, app = both_ends(JSON)
+    with pytest.raises(Malformed):
+        app.decode_event("MEDIA_XON")
+
+
+def test_the_levels_of_a_status_are_known_anyway() -> None:
+    _, app = both_ends(JSON)
+    assert app.decode_event('{"event":"STATUS","queue_length":7}') == [
+        e.StatusReported(queue_length=7, xon_level=800, xoff_level=900)
+    ]
+
+
 def test_passthrough_by_option_shows_in_its_first_refusal() -> None:
     _, app = both_ends(JSON)
     error = '{"event":"ERROR","channel_id":"1","error_text":"MARK_MEDIA not supported in passthrough mode"}'
