@@ -44,9 +44,9 @@ class Ordered:
         """The mark's name."""
         return self.command.name if isinstance(self.command, PlaceMark | StopBuffering) else ""
 
-    def emulate(self) -> None:
-        """Expect no answer from the platform any more."""
-        self.messages, self.is_native, self.position = (), False, 0
+    def emulate(self, position: int = 0) -> None:
+        """Expect no answer from the platform any more, and take it for asked behind `position`."""
+        self.messages, self.is_native, self.position = (), False, position
 
     def answer(self, outcome: MarkOutcome, *, is_estimated: bool) -> Event:
         """Return the event that answers it."""
@@ -167,10 +167,10 @@ class Questions:
             self._answered.append(question.name)
         out.append(question.answer(outcome, is_estimated=is_estimated or not question.is_native))
 
-    def emulate(self) -> None:
-        """Expect no answers from the platform any more."""
+    def emulate(self, position: int) -> None:
+        """Expect no answers from the platform any more, and take all questions for asked behind `position`."""
         for question in (*self._marks, *self._reports):
-            question.emulate()
+            question.emulate(position)
 
     def bound(self, position: int) -> int:
         """Return `position`, but no further than the first mark that the platform has not answered."""
