@@ -97,6 +97,7 @@ class Hub:
         Without a poller, each socket is waited for by a task of its own; without a timer, Trio's serves.
         """
         self._poller = (poller or make_poller()) if has_poller else None
+        failure: Exception | None = None
         try:
             if self._poller and has_timer and WakeTimer.is_available():
                 self._timer = WakeTimer()
@@ -104,8 +105,14 @@ class Hub:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._run)
-                yield self
+                try:
+                    yield self
+                except Exception as error:
+                    # Not the hub's: it is raised again outside the nursery, which would put it into a group.
+                    failure = error
                 nursery.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
         finally:
             if self._timer:
                 self._timer.close()
