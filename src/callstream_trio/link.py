@@ -26,7 +26,8 @@ __all__ = ["Link", "LinkLimits", "Owner", "Said", "Session"]
 
 _log = structlog.get_logger("callstream.link")
 
-_READ_SIZE = 65536
+# A call says a few hundred bytes at a time; what one peer can have us do in one turn is bounded by this.
+_READ_SIZE = 16384
 _NEVER = float("inf")
 
 

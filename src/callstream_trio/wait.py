@@ -28,7 +28,7 @@ def prepare(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def receive_some(sock: socket.socket, size: int = 65536) -> bytes:
+async def receive_some(sock: socket.socket, size: int = 16384) -> bytes:
     """Return what has arrived; nothing means that the peer has closed."""
     # A peer that sends without end must not keep everybody else waiting.
     await trio.lowlevel.checkpoint()
@@ -49,12 +49,11 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
 
 
 async def _receive(sock: socket.socket, tls: Tls | None) -> bytes:
-    # In small portions, so that a head cannot outgrow its bound by much.
     if tls is None:
-        return await receive_some(sock, 4096)
+        return await receive_some(sock)
     data = tls.decrypt(b"")
     while not data and not tls.is_over:
-        received = await receive_some(sock, 4096)
+        received = await receive_some(sock)
         if not received:
             break
         data = tls.decrypt(received)
@@ -72,10 +71,15 @@ async def read_head(
     if role is h11.CLIENT:
         # The request itself was written by other means; the reader only has to expect its answer.
         reader.send(h11.Request(method="GET", target="/", headers=[("Host", "x"), ("Upgrade", "x")]))
-    event = reader.next_event()
-    while event is h11.NEED_DATA:
-        reader.receive_data(await _receive(sock, tls))
-        event = reader.next_event()
-    if isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
-        return event, reader.trailing_data[0]
-    return None
+    size = 0
+    while (event := reader.next_event()) is h11.NEED_DATA:
+        data = await _receive(sock, tls)
+        size += len(data)
+        reader.receive_data(data)
+    if not isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
+        return None
+    behind: bytes = reader.trailing_data[0]
+    if size - len(behind) > max_size:
+        # The reader itself looks only as long as it waits for more.
+        raise h11.RemoteProtocolError("the head is too long", error_status_hint=431)
+    return event, behind

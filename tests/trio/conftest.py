@@ -1,0 +1,16 @@
+"""What all tests of the shell share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    """Catch what is logged."""
+    with capture_logs() as entries:
+        yield entries
