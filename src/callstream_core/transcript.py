@@ -54,13 +54,16 @@ class Line:
     @property
     def until(self) -> float:
         """When the stretch that the line stands for ended."""
-        return float(self.more.get("t_to", self.at))
+        return _time_of(self.more, "t_to") if "t_to" in self.more else self.at
 
     def elided(self, speaker: str) -> tuple[int, int]:
         """Return how many messages `speaker` said in the stretch that was left out, and their bytes."""
         sums = self.more.get(speaker)
         known = sums if isinstance(sums, dict) else {}
-        return fields.whole_of(known, "frames", 0), fields.whole_of(known, "bytes", 0)
+        try:
+            return fields.whole_of(known, "frames", 0), fields.whole_of(known, "bytes", 0)
+        except Malformed as error:
+            raise ValueError(str(error)) from None
 
 
 def read(lines: Iterable[str]) -> Iterator[Line]:
@@ -113,6 +116,8 @@ def message_line(message: str | bytes, *, at: float, speaker: str, keeps_audio: 
 
 
 def _read(found: fields.Object) -> Line:
+    if "t_to" in found:
+        _time_of(found, "t_to")
     kind = ELIDED if "elided" in found else fields.text_of(found, "kind")
     text = fields.text_of(found, "text") if "text" in found else None
     if kind == CLOSE and text is not None:
@@ -126,7 +131,7 @@ def _read(found: fields.Object) -> Line:
     if isinstance(found.get("bytes"), int):
         size = fields.whole_of(found, "bytes")
     return Line(
-        at=_time_of(found),
+        at=_time_of(found, "t"),
         speaker=fields.text_of(found, "from", ""),
         kind=kind,
         text=text,
@@ -140,11 +145,11 @@ def _read(found: fields.Object) -> Line:
     )
 
 
-def _time_of(found: fields.Object) -> float:
-    at = found.get("t")
-    if isinstance(at, int | float) and not isinstance(at, bool):
+def _time_of(found: fields.Object, key: str) -> float:
+    at = found.get(key)
+    if isinstance(at, int | float) and not isinstance(at, bool) and abs(at) < 1e15:
         return float(at)
-    raise Malformed(f"t should be a number of seconds, not {str(at)[:40]}")
+    raise Malformed(f"{key} should be a number of seconds, not {str(at)[:40]}")
 
 
 def _data_of(found: fields.Object) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callstream_core.errors import Malformed
@@ -115,6 +115,7 @@ def test_lines() -> None:
     assert read_line("one:1", ()) == {}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(("one", "two", "three")), st.text(st.sampled_from("ab: "))))
 def test_lines_come_back(values: dict[str, str]) -> None:
     keys = ("one", "two", "three")

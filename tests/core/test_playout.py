@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -266,6 +266,7 @@ def test_without_a_level_to_go_it_stays_full() -> None:
     assert queue.is_full
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=20), st.integers(1, 9), st.booleans())
 def test_buffered_audio_comes_out_whole_however_it_is_cut(messages: list[bytes], size: int, late: bool) -> None:
     queue = playout(
@@ -365,3 +366,4 @@ class PlayoutMachine(RuleBasedStateMachine):
 
 
 TestPlayoutMachine = PlayoutMachine.TestCase
+TestPlayoutMachine.settings = settings(deadline=None)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callstream_core import transcript
@@ -77,6 +77,8 @@ def test_a_stretch_that_was_left_out() -> None:
     assert (only.elided("asterisk"), only.elided("app"), only.elided("x")) == ((2, 320), (1, 9), (0, 0))
     assert write(only) == text
     assert line(kind="text", text="").until == 1.0
+    with pytest.raises(ValueError, match="frames should be a whole number"):
+        line(elided=1, app={"frames": "many"}).elided("app")
 
 
 def test_text_that_is_not_utf8_is_kept_as_bytes() -> None:
@@ -98,6 +100,8 @@ def test_empty_lines_are_passed_over() -> None:
         '{"t":0}',
         '{"kind":"text"}',
         '{"t":true,"kind":"text"}',
+        '{"t":1e300,"kind":"text"}',
+        '{"t":0,"elided":1,"t_to":"soon"}',
         '{"t":0,"kind":"binary","data":"?"}',
         '{"t":0,"kind":"binary","data":"AA="}',
         '{"t":0,"kind":"ping","hex":"0"}',
@@ -111,6 +115,7 @@ def test_what_is_no_line_is_named(text: str) -> None:
         list(read(['{"t":0,"kind":"eof"}', text]))
 
 
+@settings(deadline=None)
 @given(
     st.text() | st.binary(max_size=300) | st.binary(max_size=300).map(lambda raw: raw.decode(errors="surrogateescape")),
     st.floats(0, 1e6),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from callstream_core import commands as c
@@ -125,6 +125,7 @@ def commands_in(syntax: Syntax) -> st.SearchStrategy[c.Command]:
     )
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(Syntax), st.sampled_from([G3, G4, G5, G6]))
 def test_every_event_comes_through(data: st.DataObject, syntax: Syntax, generation: Generation) -> None:
     platform, app = both_ends(syntax, generation=generation)
@@ -135,6 +136,7 @@ def test_every_event_comes_through(data: st.DataObject, syntax: Syntax, generati
     assert app.decode_event(message) == [event]
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(Syntax), st.sampled_from([G4, G5, G6]))
 def test_every_command_comes_through(data: st.DataObject, syntax: Syntax, generation: Generation) -> None:
     platform, app = both_ends(syntax, generation=generation)
@@ -149,6 +151,7 @@ def test_every_command_comes_through(data: st.DataObject, syntax: Syntax, genera
         assert platform.decode_command(message) == [command]
 
 
+@settings(deadline=None)
 @given(
     st.data(),
     st.sampled_from(list(FORMATS)),
@@ -193,6 +196,7 @@ def damaged(draw: st.DrawFn) -> str:
     return message
 
 
+@settings(deadline=None)
 @given(damaged(), st.sampled_from(Syntax), st.booleans())
 def test_a_damaged_event_is_malformed_at_worst(message: str, syntax: Syntax, is_open: bool) -> None:
     app = both_ends(syntax)[1] if is_open else AsteriskCodec()
@@ -204,6 +208,7 @@ def test_a_damaged_event_is_malformed_at_worst(message: str, syntax: Syntax, is_
         assert len(events) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(damaged(), max_size=5), st.sampled_from(Generation), st.booleans(), st.booleans())
 def test_a_damaged_command_is_malformed_at_worst(
     messages: list[str], generation: Generation, is_json: bool, passthrough: bool
