@@ -161,10 +161,24 @@ async def connect(
             if attempt == settings.attempts:
                 if isinstance(error, DialFailed):
                     raise
-                why = f"no answer within {settings.timeout:g} s" if isinstance(error, trio.TooSlowError) else error
-                raise DialFailed(f"{url} cannot be reached: {why}") from error
+                why = (
+                    f"no answer within {settings.timeout:g} s"
+                    if isinstance(error, trio.TooSlowError)
+                    else _cause(error)
+                )
+                # Not the whole URL: there may be secrets in it.
+                raise DialFailed(f"{target.host}:{target.port} cannot be reached: {why}") from error
         await trio.sleep(settings.interval)
     raise DialFailed("at least one attempt is needed")
+
+
+def _cause(error: Exception) -> str:
+    """Return what the system says, from under what Trio says of several attempts."""
+    if isinstance(error.__cause__, ExceptionGroup):
+        error = error.__cause__.exceptions[0]
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+        return os.strerror(error.errno)
+    return str(error)
 
 
 async def open_platform_link(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import ssl
@@ -92,6 +93,9 @@ def call(context: click.Context, /, **options: Any) -> None:
         raise Mistake(f"{wanted.calls} calls need as many open files; raise the limit: ulimit -n {wanted.calls + 100}")
     set_up_logs("warning", json=False)
     simulation = Simulation(wanted.url, plan, calls=wanted.calls, rate=wanted.rate)
+    # What is there now stays: no collection has to look at it again.
+    gc.collect()
+    gc.freeze()
     summary = trio.run(_run, simulation, not wanted.json_report)
     missed = [failure for condition in conditions if (failure := condition.failure(summary))]
     reports = simulation.reports

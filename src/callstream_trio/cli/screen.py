@@ -71,8 +71,7 @@ def render(summary: Summary, reports: list[CallReport], conditions: list[str], n
     parts += [Text(f"  {note}", style="yellow") for note in notes]
     spreads = {"set-up": summary.set_up, "first audio": summary.first_audio, "lateness": summary.lateness}
     if any(spreads.values()):
-        parts.append(_times(spreads))
-    parts.append(_counts(summary))
+        parts += [_times(spreads), _counts(summary)]
     parts += [Text(f"  {line}", style="red") for line in _failures(summary)]
     parts += [Text(f"  condition missed: {text}", style="red") for text in conditions]
     codes = {report.close_code for report in reports if report.close_code not in (None, 1000)}
