@@ -128,19 +128,22 @@ def _read_json(text: str) -> tuple[str, str, fields.Object]:
         value = fields.parse_json(text)
     except Malformed:
         value = None
-    if not isinstance(value, dict | list) or _has_nul(value):
+    if not isinstance(value, dict | list) or not _is_jansson(value):
         raise Refused("Unable to parse JSON command")
     found = value if isinstance(value, dict) else {}
     name, argument = found.get("command"), found.get("correlation_id")
     return name if isinstance(name, str) else "", argument if isinstance(argument, str) else "", found
 
 
-def _has_nul(value: object) -> bool:
+def _is_jansson(value: object) -> bool:
+    """Tell whether Asterisk's JSON library takes a value: no NUL in a text, no integer of more than 64 bits."""
     if isinstance(value, dict):
-        return any("\0" in key or _has_nul(item) for key, item in value.items())
+        return all(map(_is_jansson, (*value, *value.values())))
     if isinstance(value, list):
-        return any(map(_has_nul, value))
-    return isinstance(value, str) and "\0" in value
+        return all(map(_is_jansson, value))
+    if isinstance(value, str):
+        return "\0" not in value
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def dump(values: Mapping[str, object]) -> str:
