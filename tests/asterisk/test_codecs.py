@@ -81,13 +81,15 @@ async def begin(app: App, codec: str) -> Call:
         # Asterisk records what it says before it encodes it: only what G.711 can say is the same behind it.
         law = AudioFormat(encoding=codec, rate=rate, frame_size=160)
         sound = np.frombuffer(to_linear(from_linear(sound.tobytes(), law), law), np.int16)
-    # Recordings end with the call: the echo of the last word needs time to come back.
+    # MixMonitor stops when there is nothing to hear: the echo of the last word needs time to come back.
     sound = np.append(sound, np.zeros(rate // 5, np.int16))
     kind = suffix(codec)
     app.asterisk.call(
         "play",
         f"app/c({codec})f(json)",
         SOUND=sound_file(app.asterisk, f"echo-{codec}", sound, rate),
+        THEN="silence",
+        SECONDS="0.2",
         MONITOR=app.to(f"{codec}.{kind}"),
         MONITOR_OPTIONS=f"r({app.to(f'{codec}-r.{kind}')})t({app.to(f'{codec}-t.{kind}')})",
     )
