@@ -2,8 +2,11 @@
 
 from callstream_trio.admission import Admission, Basic, HeaderToken, QueryToken
 from callstream_trio.call import Call, CallEnded, CallLimits, CallStats
+from callstream_trio.caller import Caller, dial
+from callstream_trio.dial import DialFailed, DialSettings, join, joined
 from callstream_trio.hub import Hub, clock
 from callstream_trio.server import Handler, Server, ServerLimits, ServerSettings, serve
+from callstream_trio.simulate import CallPlan, run_calls
 from callstream_trio.sinks import Echo, Sink
 
 __all__ = [
@@ -12,7 +15,11 @@ __all__ = [
     "Call",
     "CallEnded",
     "CallLimits",
+    "CallPlan",
     "CallStats",
+    "Caller",
+    "DialFailed",
+    "DialSettings",
     "Echo",
     "Handler",
     "HeaderToken",
@@ -23,5 +30,9 @@ __all__ = [
     "ServerSettings",
     "Sink",
     "clock",
+    "dial",
+    "join",
+    "joined",
+    "run_calls",
     "serve",
 ]

@@ -106,20 +106,18 @@ class Caller:
 
     # What the caller hears
 
-    def __aiter__(self) -> AsyncIterator[Heard]:
-        """Iterate over everything heard; the last is `SessionClosed`."""
-        return self._iterate()
+    def __aiter__(self) -> Caller:
+        """Iterate over everything heard; the last is `SessionClosed`. A loop that was left can be taken up again."""
+        return self
 
-    async def _iterate(self) -> AsyncIterator[Heard]:
-        while True:
-            while not self._heard:
-                if self._is_gone:
-                    return
-                await self._changed.park()
-            heard = self._heard.popleft()
-            yield heard
-            if isinstance(heard, e.SessionClosed):
-                return
+    async def __anext__(self) -> Heard:
+        """Return what is heard next."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._heard:
+            if self._is_gone or self.ended is not None:
+                raise StopAsyncIteration
+            await self._changed.park()
+        return self._heard.popleft()
 
     async def wait_heard(self, size: int) -> None:
         """Wait until so many bytes were played to the caller, or the call has ended."""

@@ -314,7 +314,7 @@ class SimulatedCaller:
         elif closed.initiator is e.Side.PLATFORM:
             self._fail(f"the application broke the WebSocket: {closed.reason} (close code {closed.code})")
         elif closed.code is None:
-            self._fail(closed.reason)
+            self._fail(f"the connection was lost: {closed.reason}")
         elif closed.code not in (1000, 1005):
             self._fail(f"the application closed with {closed.code}: {reason_of(closed.code, closed.reason)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from callstream_core.dialects.asterisk import AsteriskProfile, Generation, Synta
 from callstream_core.events import DigitReceived, SessionClosed
 from callstream_trio import Echo, Hub
 from callstream_trio.dial import DialFailed, DialSettings, joined
-from callstream_trio.lobby import Lobby, lobby
+from callstream_trio.lobby import lobby
 
 UPGRADE = {
     "Host": "asterisk",
@@ -171,17 +172,12 @@ async def test_what_is_not_http_is_refused_and_nothing_else_suffers() -> None:
 
 
 async def test_leaving_the_lobby_hangs_up_on_all() -> None:
-    async with Hub().running() as hub:
-        async with lobby(hub) as waiting:
-            url = waiting.expect()
-            async with joined(url, hub) as call:
-                assert await call.wait_opened()
-                await waiting.arrival(url)
-                await leave_early(waiting)
-        assert call.ended is not None
-
-
-async def leave_early(waiting: Lobby) -> None:
-    """Give the lobby nothing to do but to go."""
-    assert waiting
-    await trio.lowlevel.checkpoint()
+    async with Hub().running() as hub, AsyncExitStack() as leaving:
+        waiting = await leaving.enter_async_context(lobby(hub))
+        url = waiting.expect()
+        async with joined(url, hub) as call:
+            await waiting.arrival(url)
+            await leaving.aclose()
+            with trio.fail_after(5):
+                ended = await call.wait_ended()
+        assert ended.code == 1000

@@ -1,0 +1,378 @@
+"""The command line: what it shows, what it answers to mistakes, and its exit codes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import structlog
+import trustme
+from click.testing import CliRunner, Result
+
+from callstream_trio.admission import Basic, HeaderToken, QueryToken
+from callstream_trio.cli import main
+from callstream_trio.cli.asserts import Condition
+from callstream_trio.cli.paste import asterisk_lines, url_of
+from callstream_trio.report import Spread, Summary
+from callstream_trio.settings import Settings
+
+COMMAND = [sys.executable, "-W", "error", "-m", "callstream_trio"]
+NOBODY = "ws://127.0.0.1:9/asterisk"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in os.environ:
+        if name.startswith("CALLSTREAM_"):
+            monkeypatch.delenv(name)
+    yield
+    structlog.reset_defaults()
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner(env=env or {}).invoke(main, list(arguments), prog_name="callstream")
+
+
+@contextmanager
+def serving(*arguments: str, cwd: Path | None = None) -> Iterator[str]:
+    """Run `callstream serve` on a free port; give the URL for calls."""
+    server = subprocess.Popen(
+        [*COMMAND, "serve", *arguments, "--bind", "127.0.0.1:0", "--json-logs"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+    assert server.stderr is not None
+    with server, server.stderr:
+        try:
+            line = json.loads(server.stderr.readline())
+            assert line["event"] == "listening"
+            yield f"ws://{line['addresses'][0]}/asterisk"
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.stderr.read()
+            assert server.wait(10) == 0
+
+
+def call(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, "call", url, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+
+# Two processes
+
+
+@pytest.mark.slow
+def test_twenty_calls_to_an_echo_lose_nothing() -> None:
+    with serving() as url:
+        done = call(url, "--calls", "20", "--duration", "2", "--json-report", "--assert", "first_audio.p95<800ms")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout)["summary"]
+    assert (summary["calls"], summary["ok"], summary["echoes"], summary["echo_lost"]) == (20, 20, 20, 0)
+    assert summary["frames_sent"] == summary["echo_intact"] == summary["frames_played"] == 2000
+
+
+@pytest.mark.slow
+def test_an_application_that_loses_frames_gives_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "sieve.py").write_text(
+        """
+from callstream_core.commands import SendAudio
+
+class Sieve:
+    count = 0
+    def take(self, audio, now):
+        self.count += 1
+        return [SendAudio(audio.data)] if self.count % 7 else []
+
+async def leak(call):
+    call.connect(Sieve())
+    await call.wait_ended()
+"""
+    )
+    with serving("sieve:leak", cwd=tmp_path) as url:
+        done = call(url, "--calls", "2", "--duration", "1", "--codec", "ulaw")
+    assert done.returncode == 1
+    assert "2 calls: 0 ok, 2 failed" in done.stdout
+    assert "14 lost, 0 damaged" in done.stdout
+    assert "2 calls: the echo lost frames" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_serve_tells_what_to_paste_and_a_signal_stops_it() -> None:
+    server = subprocess.Popen([*COMMAND, "serve", "--bind", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    with server, server.stderr:
+        screen = ""
+        while "Ctrl+C" not in screen:
+            screen += server.stderr.readline()
+        server.send_signal(signal.SIGINT)
+        rest = server.stderr.read()
+        assert server.wait(5) == 0
+    found = re.search(r"callstream  echo  ws://127\.0\.0\.1:(\d+)\n", screen)
+    assert found
+    assert f"uri = ws://127.0.0.1:{found[1]}/asterisk\n" in screen
+    assert "same => n,Dial(WebSocket/callstream/c(slin16)f(json))\n" in screen
+    assert f"callstream call ws://127.0.0.1:{found[1]}/asterisk\n" in screen
+    assert "stopped" in rest
+
+
+@pytest.mark.slow
+def test_a_second_signal_quits_at_once() -> None:
+    server = subprocess.Popen(
+        [*COMMAND, "serve", "--bind", "127.0.0.1:0", "--json-logs"], stderr=subprocess.PIPE, text=True
+    )
+    assert server.stderr is not None
+    with server, server.stderr:
+        url = f"ws://{json.loads(server.stderr.readline())['addresses'][0]}/asterisk"
+        caller = subprocess.Popen([*COMMAND, "call", url, "--duration", "20"], stdout=subprocess.PIPE, text=True)
+        with caller:
+            assert json.loads(server.stderr.readline())["event"] == "call"
+            start = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            assert "running calls may end" in server.stderr.readline()
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(5) == -signal.SIGTERM
+            assert time.monotonic() - start < 3
+            assert caller.stdout is not None
+            assert "the connection was lost" in caller.stdout.read()
+            assert caller.wait(5) == 1
+
+
+@pytest.mark.slow
+def test_over_tls_with_a_password(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with serving("--tls-cert", str(tmp_path / "server.pem"), "--auth", "basic:pbx:se cret") as url:
+        url = url.replace("ws://", "wss://pbx:se%20cret@")
+        common = ("--duration", "0.2", "--json-report")
+        assert call(url, *common, "--cacert", str(tmp_path / "ca.pem")).returncode == 0
+        assert call(url, *common, "--insecure").returncode == 0
+        distrust = call(url, *common)
+        assert distrust.returncode == 1
+        assert "CERTIFICATE_VERIFY_FAILED" in distrust.stdout
+        wrong = call(url.replace("se%20cret", "guess"), *common, "--insecure")
+        assert wrong.returncode == 1
+        assert "answered 401" in wrong.stdout
+        assert "guess" not in wrong.stdout
+
+
+def test_what_was_heard_is_recorded_and_digits_are_pressed(tmp_path: Path) -> None:
+    path = tmp_path / "heard.wav"
+    with serving() as url:
+        done = call(url, "--duration", "0.5", "--record", str(path), "--generation", "g1", "--dtmf", "1")
+    assert done.returncode == 0, done.stdout
+    assert "1 call, ok" in done.stdout
+    with wave.open(str(path)) as sound:
+        assert sound.getnframes() / 16000 == pytest.approx(1.0, abs=0.6)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["call", "example.com"], "is not a WebSocket URL; write it like ws://"),
+        (["call", "http://example.com/"], "is not a WebSocket URL"),
+        (["call", "ws://:80/"], "is not a WebSocket URL"),
+        (["call", "ws://a:99999/"], "is not a WebSocket URL"),
+        (["call", NOBODY, "--as", "asterix"], "did you mean 'asterisk'?"),
+        (["call", NOBODY, "--codec", "sln16"], "did you mean 'slin16'?"),
+        (["call", NOBODY, "--codec", "zzz"], "there are ulaw, alaw"),
+        (["call", NOBODY, "--dtmf", "1x"], "there is no key 'x' on a telephone"),
+        (["call", NOBODY, "--generation", "G1", "--json"], "generation G1 speaks plain text only"),
+        (["call", NOBODY, "--generation", "G9"], "there are G1, "),
+        (["call", NOBODY, "--generation", "G3", "--direction", "in"], "knows no media direction"),
+        (["call", NOBODY, "--play", "missing.wav"], "missing.wav cannot be played"),
+        (["call", NOBODY, "--play", "x.wav", "--codec", "opus"], "no file can be played with opus"),
+        (["call", NOBODY, "--record", "x.wav", "--codec", "opus"], "opus cannot be recorded"),
+        (["call", NOBODY, "--record", "no/such/dir/x.wav"], "create it first"),
+        (["call", NOBODY, "--variables", "LANGUAGE"], "write it like --variables LANGUAGE=en"),
+        (["call", NOBODY, "--assert", "speed>3"], "'speed' is not measured"),
+        (["call", NOBODY, "--assert", "fast"], "is no condition"),
+        (["call", NOBODY, "--assert", "lateness<3ms"], "needs a statistic and a unit"),
+        (["call", NOBODY, "--assert", "gaps<3ms"], "gaps is a plain count"),
+        (["call", NOBODY, "--insecure"], "are for wss:// URLs"),
+        (["call", "wss://127.0.0.1:9/", "--cacert", "missing.pem"], "cannot be read as certificates"),
+        (["call", NOBODY, "--calls", "0"], "Invalid value for '--calls'"),
+        (["call", NOBODY, "--calls", "100000000"], "Invalid value for '--calls'"),
+        (["serve", "play"], "callstream serve play FILE"),
+        (["serve", "record"], "callstream serve record DIR"),
+        (["serve", "play", "missing.wav"], "there is no file missing.wav"),
+        (["serve", "record", "/proc/nowhere"], "cannot be used for recordings"),
+        (["serve", "echo", "x"], "echo takes nothing behind it"),
+        (["serve", "sing"], "there is no application 'sing'"),
+        (["serve", "no_such_module:x"], "cannot be imported"),
+        (["serve", "json:nothing"], "has no 'nothing'"),
+        (["serve", "--auth", "hunter2"], "use query:NAME=SECRET, header:NAME=SECRET or basic:USER:PASSWORD"),
+        (["serve", "--bind", "nowhere"], "use HOST:PORT"),
+        (["serve", "--bind", "192.0.2.1:80"], "choose another address with --bind"),
+        (["serve", "--tls-key", "x"], "name the certificate"),
+        (["serve", "--tls-cert", "missing.pem"], "missing.pem cannot be read"),
+        (["serve", "--tls-cert", __file__], "is not usable as a certificate"),
+        (["serve", "--config", "missing.toml"], "missing.toml cannot be read"),
+        (["serve", "--max-calls", "many"], "max_calls is a number"),
+        (["sing"], "No such command"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert sentence in result.output
+    assert "Traceback" not in result.output
+    assert "hunter2" not in result.output
+
+
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--bind", f"127.0.0.1:{port}")
+    assert result.exit_code == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another" in result.output
+
+
+def test_an_unknown_key_of_the_environment_s_file(tmp_path: Path) -> None:
+    path = tmp_path / "callstream.toml"
+    path.write_text("max_cals = 3")
+    result = run("serve", env={"CALLSTREAM_CONFIG": str(path)})
+    assert result.exit_code == 2
+    assert "did you mean 'max_calls'?" in result.output
+
+
+def test_nobody_answers() -> None:
+    result = run("call", NOBODY, "--calls", "2")
+    assert result.exit_code == 1
+    assert "2 calls: 127.0.0.1:9 cannot be reached: Connection refused" in result.output
+
+
+# Tables and checks
+
+
+def test_codecs() -> None:
+    result = run("codecs")
+    assert result.exit_code == 0
+    assert re.search(r"slin16 +16 kHz +640 B +20 ms +played and recorded", result.output)
+    assert re.search(r"opus +48 kHz +packet +20 ms +carried as it is", result.output)
+
+
+def test_dialects() -> None:
+    result = run("dialects")
+    assert result.exit_code == 0
+    assert re.search(r"asterisk +/asterisk, / +media", result.output)
+
+
+def test_help_and_version() -> None:
+    assert "callstream 0." in run("--version").output
+    for command in ([], ["serve"], ["call"], ["check"], ["codecs"], ["dialects"]):
+        assert "Usage: callstream" in run(*command, "--help").output
+
+
+def test_check_finds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "callstream.toml"
+    path.write_text('bind = ["127.0.0.1:0"]\nmax_calls = 10')
+    result = run("check", "--config", str(path))
+    assert result.exit_code == 0, result.output
+    assert result.output.count("✓") == 4
+
+
+def test_check_finds_everything(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", not_after=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    path = tmp_path / "callstream.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path.write_text(
+            f'app = "play missing.wav"\nbind = ["127.0.0.1:{port}", "0.0.0.0:0", "x"]\n'
+            f'tls_cert = "{tmp_path}/server.pem"\nmax_calls = 100000000'
+        )
+        result = run("check", env={"CALLSTREAM_CONFIG": str(path), "CALLSTREAM_BINDS": "x"})
+    assert result.exit_code == 1
+    for finding in (
+        "there is no file missing.wav",
+        f"127.0.0.1:{port}: Address already in use",
+        "'x' is not an address",
+        "has expired",
+        "fewer than max_calls",
+        "CALLSTREAM_BINDS is set and means nothing; did you mean 'CALLSTREAM_BIND'?",
+        "anybody who reaches the port may call",
+    ):
+        assert finding in result.output
+
+
+def test_check_of_a_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "callstream.toml"
+    path.write_text("=")
+    result = run("check", "--config", str(path))
+    assert result.exit_code == 1
+    assert "✗" in result.output
+
+
+# Pieces
+
+
+def lines(*auth: QueryToken | HeaderToken | Basic, shows: bool = True, **settings: object) -> list[str]:
+    return asterisk_lines(Settings(**settings), ("127.0.0.1", 8787), auth, shows_secrets=shows)[0]  # type: ignore[arg-type]
+
+
+def test_a_secret_in_the_url_is_quoted() -> None:
+    assert "uri = ws://127.0.0.1:8787/asterisk?key=a%26b%3Bc" in lines(QueryToken("key", "a&b;c"))
+
+
+def test_a_password_stands_in_its_section_and_a_semicolon_begins_no_comment() -> None:
+    assert lines(Basic("pbx", "a;b"))[-2:] == ["username = pbx", "password = a\\;b"]
+
+
+def test_secrets_are_shown_to_people_only() -> None:
+    for auth in (QueryToken("key", "hunter2"), Basic("pbx", "hunter2")):
+        assert "hunter2" in "\n".join(lines(auth))
+        assert "hunter2" not in "\n".join(lines(auth, shows=False))
+
+
+def test_a_header_is_passed_over_for_what_asterisk_can_send() -> None:
+    assert "?key=x" in lines(HeaderToken("authorization", "y"), QueryToken("key", "x"))[2]
+
+
+def test_tls_is_switched_on_in_the_section() -> None:
+    assert "tls_enabled = yes" in lines(tls_cert=Path("x"))
+    assert "uri = wss://127.0.0.1:8787/asterisk" in lines(tls_cert=Path("x"))
+
+
+def test_urls() -> None:
+    assert url_of(("::1", 80), is_secure=False) == "ws://[::1]:80"
+    assert "0.0.0.0" not in url_of(("0.0.0.0", 80), is_secure=False)
+
+
+SPREAD = Spread(p50=0.1, p95=0.2, p99=0.3, max=0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "failure"),
+    [
+        ("first_audio.p95<800ms", None),
+        ("first_audio.p50 <= 0.1s", None),
+        ("first_audio.max<400ms", "first_audio.max<400ms: it is 400.0 ms"),
+        ("set_up.p99<1s", "set_up.p99<1s: nothing was measured"),
+        ("calls==0", None),
+        ("gaps>=1", "gaps>=1: it is 0"),
+        ("failed > 0", "failed > 0: it is 0"),
+    ],
+)
+def test_conditions(text: str, failure: str | None) -> None:
+    summary = attrs.evolve(Summary.of([]), first_audio=SPREAD)
+    assert Condition.parse(text).failure(summary) == failure
