@@ -81,7 +81,7 @@ class Reply:
         for command in self._outbox.commands:
             command.emulate()
         self._outbox.recut(self._piece)
-        self.ledger.accepted = self._units
+        self.ledger.accepted = self.ledger.sent + self._units
         if self._pacer is not None:
             self._pacer.begin(now)
         self.pump(now, out)
