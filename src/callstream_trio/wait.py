@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # Seconds until a silent peer is asked whether it still lives, between such questions, and how many go unanswered.
 _KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPALIVE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
+# Bytes that the system may hold for a peer that does not read: seconds of the widest audio. Left alone, it takes 4 MB.
+_SEND_BUFFER = 256 * 1024
+
 
 def prepare(sock: socket.socket) -> None:
     """Make a TCP socket fit for a call: it never blocks, never holds back a frame, and notices a dead peer.
@@ -22,6 +25,7 @@ def prepare(sock: socket.socket) -> None:
     """
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE:
         if hasattr(socket, name):

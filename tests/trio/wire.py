@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import attrs
@@ -39,7 +39,7 @@ async def echo(call: Call) -> None:
 
 def settings(**changes: Any) -> ServerSettings:
     """Return settings by the names of their fields, wherever they are; drain without delay."""
-    values: Any = ServerSettings(limits=ServerLimits(drain_timeout=0.1), link_limits=LinkLimits(close_timeout=0.3))
+    values: Any = ServerSettings(limits=ServerLimits(drain_timeout=0.1), link_limits=LinkLimits(close_timeout=0.1))
     for name, value in changes.items():
         if hasattr(values, name):
             values = attrs.evolve(values, **{name: value})
@@ -166,10 +166,9 @@ class Peer:
             if isinstance(message, Close):
                 code = message.code
                 if code is not None:
-                    try:
+                    # It may have been cut already, or be busy with what it pours out.
+                    with suppress(trio.BrokenResourceError, trio.BusyResourceError):
                         await self.raw(frame(CLOSE, code.to_bytes(2)))
-                    except trio.BrokenResourceError:
-                        return code
         return code
 
     async def aclose(self) -> None:
