@@ -152,6 +152,21 @@ def test_a_second_signal_quits_at_once() -> None:
 
 
 @pytest.mark.slow
+def test_an_interrupted_run_hangs_up_and_tells_what_it_has() -> None:
+    with serving() as url:
+        caller = subprocess.Popen([*COMMAND, "call", url, "--duration", "20", "--json-report"], stdout=subprocess.PIPE)
+        with caller:
+            time.sleep(1.5)
+            caller.send_signal(signal.SIGINT)
+            result = json.load(caller.stdout)  # type: ignore[arg-type]
+            assert caller.wait(5) == 1
+    report = result["calls"][0]
+    assert report["failures"] == ["the call was interrupted"]
+    assert report["close_code"] == 1000
+    assert report["echo_intact"] > 0
+
+
+@pytest.mark.slow
 def test_over_tls_with_a_password(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")

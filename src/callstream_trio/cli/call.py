@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import signal
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,11 +116,22 @@ def call(context: click.Context, /, **options: Any) -> None:
 async def _run(simulation: Simulation, is_watched: bool) -> Summary:
     console = make_console(stderr=True)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_interrupt, simulation)
         if is_watched and console.is_terminal:
             nursery.start_soon(watch, simulation, console)
         summary = await simulation.run()
         nursery.cancel_scope.cancel()
     return summary
+
+
+async def _watch_interrupt(simulation: Simulation) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            break
+    # The second one ends the process as if we were not there.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    simulation.interrupt()
 
 
 def _notes(plan: CallPlan) -> list[str]:
