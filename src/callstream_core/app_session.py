@@ -138,6 +138,9 @@ class AppSession:
         if kind is e.MessageIgnored:
             self.counters["messages_ignored"] += 1
             out.append(event)
+        elif isinstance(event, e.Tolerated):
+            self.counters[event.name] += 1
+            out.append(event)
         elif not self._machine.hear(event):
             self._misbehaved(f"{kind.__name__} while the session is {self.state.value}", out)
         elif kind in Player.heard and self._player:

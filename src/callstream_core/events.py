@@ -178,6 +178,15 @@ class MessageIgnored:
 
 
 @attrs.frozen
+class Tolerated:
+    """The peer did something odd, and it was put up with. Counted under its name; it costs the peer nothing."""
+
+    name: str
+    """What was odd, in a word or two: the key in `counters`."""
+    detail: str = ""
+
+
+@attrs.frozen
 class SessionEnding:
     """The end is announced; the socket closes soon."""
 
@@ -215,6 +224,7 @@ Event = (
     | PlatformFailed
     | PeerMisbehaved
     | MessageIgnored
+    | Tolerated
     | SessionEnding
     | SessionClosed
 )

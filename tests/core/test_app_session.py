@@ -32,6 +32,7 @@ EVENTS: dict[str, Sequence[e.Event]] = {
     "ending": [e.SessionEnding("bye")],
     "unknown twice": [e.PlatformFailed("no"), e.TrackEnded("x"), e.DigitReceived("2")],
     "failed": [e.PlatformFailed("no")],
+    "odd": [e.Tolerated("odd_news", "it was odd"), e.DigitReceived("3")],
     "status": [e.StatusReported(queue_length=0)],
 }
 REPORTS = Capabilities(marks=Support.NONE, call_continues=True, is_raw=True)
@@ -427,3 +428,10 @@ def test_closes_have_names() -> None:
     assert reason_of(4321) == "close code 4321"
     assert is_clean(1005)
     assert not is_clean(None)
+
+
+def test_what_is_tolerated_is_counted_by_its_name_and_costs_the_peer_nothing() -> None:
+    app = toy(ToyCodec(REPORTS), limits=Limits(max_misbehaviour=0))
+    for _ in range(3):
+        assert app.receive("odd", 1.0) == [e.Tolerated("odd_news", "it was odd"), e.DigitReceived("3")]
+    assert app.counters == {"odd_news": 3}
