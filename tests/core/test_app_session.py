@@ -435,3 +435,14 @@ def test_what_is_tolerated_is_counted_by_its_name_and_costs_the_peer_nothing() -
     for _ in range(3):
         assert app.receive("odd", 1.0) == [e.Tolerated("odd_news", "it was odd"), e.DigitReceived("3")]
     assert app.counters == {"odd_news": 3}
+
+
+def test_an_answer_from_before_a_clear_is_not_the_next_marks_of_that_name() -> None:
+    app = asterisk()
+    app.send(c.SendAudio(FRAME), 0.0)
+    app.send(c.PlaceMark("m"), 0.0)
+    app.send(c.ClearPlayout(), 0.05)
+    app.send(c.PlaceMark("m"), 0.05)
+    assert app.receive("MEDIA_MARK_PROCESSED m", 0.06) == []
+    assert app.receive(STATUS.format(0), 0.07) == [e.PlayoutCleared(heard=0.02, discarded=0.0)]
+    assert app.receive("MEDIA_MARK_PROCESSED m", 0.08) == [e.MarkReached("m")]

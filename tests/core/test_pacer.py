@@ -89,3 +89,12 @@ def test_after_a_pause_there_is_no_rush_and_no_hurry() -> None:
     assert pacer.next_due == pytest.approx(1.52)
     pacer.begin(1.54)
     assert pacer.next_due == pytest.approx(1.54)
+
+
+def test_behind_a_capped_burst_there_is_a_rest() -> None:
+    pacer = Pacer(PTIME, max_burst_packets=3)
+    pacer.begin(1.0)
+    assert pacer.take(1.5, 99) == 3
+    assert pacer.next_due == 1.5 + PTIME
+    assert pacer.take(1.51, 99) == 0
+    assert pacer.take(1.52, 99) == 3
