@@ -67,17 +67,14 @@ def serving(*arguments: str, cwd: Path | None = None) -> Iterator[str]:
             assert server.wait(10) == 0
 
 
-def call(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, "call", url, *arguments], capture_output=True, text=True, timeout=30, check=False)
-
-
 # Two processes
 
 
 @pytest.mark.slow
 def test_twenty_calls_to_an_echo_lose_nothing() -> None:
     with serving() as url:
-        done = call(url, "--calls", "20", "--duration", "2", "--json-report", "--assert", "first_audio.p95<800ms")
+        wanted = ["--calls", "20", "--duration", "2", "--json-report", "--assert", "first_audio.p95<800ms"]
+        done = subprocess.run([*COMMAND, "call", url, *wanted], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)["summary"]
     assert (summary["calls"], summary["ok"], summary["echoes"], summary["echo_lost"]) == (20, 20, 20, 0)
@@ -102,12 +99,12 @@ async def leak(call):
 """
     )
     with serving("sieve:leak", cwd=tmp_path) as url:
-        done = call(url, "--calls", "2", "--duration", "1", "--codec", "ulaw")
-    assert done.returncode == 1
-    assert "2 calls: 0 ok, 2 failed" in done.stdout
-    assert "14 lost, 0 damaged" in done.stdout
-    assert "2 calls: the echo lost frames" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+        result = run("call", url, "--calls", "2", "--duration", "1", "--codec", "ulaw")
+    assert result.exit_code == 1
+    assert "2 calls: 0 ok, 2 failed" in result.output
+    assert "14 lost, 0 damaged" in result.output
+    assert "2 calls: the echo lost frames" in result.output
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.slow
@@ -175,23 +172,23 @@ def test_over_tls_with_a_password(tmp_path: Path) -> None:
     with serving("--tls-cert", str(tmp_path / "server.pem"), "--auth", "basic:pbx:se cret") as url:
         url = url.replace("ws://", "wss://pbx:se%20cret@")
         common = ("--duration", "0.2", "--json-report")
-        assert call(url, *common, "--cacert", str(tmp_path / "ca.pem")).returncode == 0
-        assert call(url, *common, "--insecure").returncode == 0
-        distrust = call(url, *common)
-        assert distrust.returncode == 1
-        assert "CERTIFICATE_VERIFY_FAILED" in distrust.stdout
-        wrong = call(url.replace("se%20cret", "guess"), *common, "--insecure")
-        assert wrong.returncode == 1
-        assert "answered 401" in wrong.stdout
-        assert "guess" not in wrong.stdout
+        assert run("call", url, *common, "--cacert", str(tmp_path / "ca.pem")).exit_code == 0
+        assert run("call", url, *common, "--insecure").exit_code == 0
+        distrust = run("call", url, *common)
+        assert distrust.exit_code == 1
+        assert "CERTIFICATE_VERIFY_FAILED" in distrust.output
+        wrong = run("call", url.replace("se%20cret", "guess"), *common, "--insecure")
+        assert wrong.exit_code == 1
+        assert "answered 401" in wrong.output
+        assert "guess" not in wrong.output
 
 
 def test_what_was_heard_is_recorded_and_digits_are_pressed(tmp_path: Path) -> None:
     path = tmp_path / "heard.wav"
     with serving() as url:
-        done = call(url, "--duration", "0.5", "--record", str(path), "--generation", "g1", "--dtmf", "1")
-    assert done.returncode == 0, done.stdout
-    assert "1 call, ok" in done.stdout
+        result = run("call", url, "--duration", "0.5", "--record", str(path), "--generation", "g1", "--dtmf", "1")
+    assert result.exit_code == 0, result.output
+    assert "1 call, ok" in result.output
     with wave.open(str(path)) as sound:
         assert sound.getnframes() / 16000 == pytest.approx(1.0, abs=0.6)
 
