@@ -68,7 +68,7 @@ if sys.platform == "linux":
         """Return this system's poller, or None where sockets must be waited for one by one."""
         return EpollPoller()
 
-elif hasattr(select, "kqueue"):
+elif sys.platform != "win32":
 
     class KqueuePoller:
         """kqueue, for macOS and the BSDs."""
@@ -100,7 +100,7 @@ elif hasattr(select, "kqueue"):
 
     def make_poller() -> Poller | None:
         """Return this system's poller, or None where sockets must be waited for one by one."""
-        return KqueuePoller()
+        return KqueuePoller() if hasattr(select, "kqueue") else None
 
 else:
 

@@ -102,7 +102,7 @@ class Server:
         hub: Hub | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
-        self.hub = hub or Hub()
+        self.hub = hub if hub is not None else Hub()
         self.calls: set[Call] = set()
         self.endings: Counter[str] = Counter()
         """How many calls, and connections that never became one, ended in which way."""
