@@ -16,18 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import attrs
 import pytest
 import structlog
 import trustme
 from click.testing import CliRunner, Result
 
-from callstream_trio.admission import Basic, HeaderToken, QueryToken
 from callstream_trio.cli import main
-from callstream_trio.cli.asserts import Condition
-from callstream_trio.cli.paste import asterisk_lines, url_of
-from callstream_trio.report import Spread, Summary
-from callstream_trio.settings import Settings
+from callstream_trio.cli.common import set_up_logs
 
 COMMAND = [sys.executable, "-W", "error", "-m", "callstream_trio"]
 NOBODY = "ws://127.0.0.1:9/asterisk"
@@ -221,8 +216,8 @@ def test_what_was_heard_is_recorded_and_digits_are_pressed(tmp_path: Path) -> No
         (["call", NOBODY, "--assert", "gaps<3ms"], "gaps is a plain count"),
         (["call", NOBODY, "--insecure"], "are for wss:// URLs"),
         (["call", "wss://127.0.0.1:9/", "--cacert", "missing.pem"], "cannot be read as certificates"),
-        (["call", NOBODY, "--calls", "0"], "Invalid value for '--calls'"),
-        (["call", NOBODY, "--calls", "100000000"], "Invalid value for '--calls'"),
+        (["call", NOBODY, "--calls", "0"], "invalid value for '--calls': 0 is not in the range"),
+        (["call", NOBODY, "--calls", "100000000"], "see callstream call --help"),
         (["serve", "play"], "callstream serve play FILE"),
         (["serve", "record"], "callstream serve record DIR"),
         (["serve", "play", "missing.wav"], "there is no file missing.wav"),
@@ -239,7 +234,9 @@ def test_what_was_heard_is_recorded_and_digits_are_pressed(tmp_path: Path) -> No
         (["serve", "--tls-cert", __file__], "is not usable as a certificate"),
         (["serve", "--config", "missing.toml"], "missing.toml cannot be read"),
         (["serve", "--max-calls", "many"], "max_calls is a number"),
-        (["sing"], "No such command"),
+        (["sing"], "callstream: no such command 'sing'; see callstream --help"),
+        (["call"], "callstream: missing argument 'URL'; see callstream call --help"),
+        (["serve", "--bnd", "x"], "callstream: no such option '--bnd'"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:
@@ -270,6 +267,13 @@ def test_nobody_answers() -> None:
     result = run("call", NOBODY, "--calls", "2")
     assert result.exit_code == 1
     assert "2 calls: 127.0.0.1:9 cannot be reached: Connection refused" in result.output
+
+
+def test_what_a_peer_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()
+    set_up_logs("info", json=False)
+    structlog.get_logger().info("call", call="a\x1b[31mb\nc")
+    assert "a\\x1b[31mb\\nc" in capsys.readouterr().err
 
 
 # Tables and checks
@@ -333,58 +337,3 @@ def test_check_of_a_broken_file(tmp_path: Path) -> None:
     result = run("check", "--config", str(path))
     assert result.exit_code == 1
     assert "✗" in result.output
-
-
-# Pieces
-
-
-def lines(*auth: QueryToken | HeaderToken | Basic, shows: bool = True, **settings: object) -> list[str]:
-    return asterisk_lines(Settings(**settings), ("127.0.0.1", 8787), auth, shows_secrets=shows)[0]  # type: ignore[arg-type]
-
-
-def test_a_secret_in_the_url_is_quoted() -> None:
-    assert "uri = ws://127.0.0.1:8787/asterisk?key=a%26b%3Bc" in lines(QueryToken("key", "a&b;c"))
-
-
-def test_a_password_stands_in_its_section_and_a_semicolon_begins_no_comment() -> None:
-    assert lines(Basic("pbx", "a;b"))[-2:] == ["username = pbx", "password = a\\;b"]
-
-
-def test_secrets_are_shown_to_people_only() -> None:
-    for auth in (QueryToken("key", "hunter2"), Basic("pbx", "hunter2")):
-        assert "hunter2" in "\n".join(lines(auth))
-        assert "hunter2" not in "\n".join(lines(auth, shows=False))
-
-
-def test_a_header_is_passed_over_for_what_asterisk_can_send() -> None:
-    assert "?key=x" in lines(HeaderToken("authorization", "y"), QueryToken("key", "x"))[2]
-
-
-def test_tls_is_switched_on_in_the_section() -> None:
-    assert "tls_enabled = yes" in lines(tls_cert=Path("x"))
-    assert "uri = wss://127.0.0.1:8787/asterisk" in lines(tls_cert=Path("x"))
-
-
-def test_urls() -> None:
-    assert url_of(("::1", 80), is_secure=False) == "ws://[::1]:80"
-    assert "0.0.0.0" not in url_of(("0.0.0.0", 80), is_secure=False)
-
-
-SPREAD = Spread(p50=0.1, p95=0.2, p99=0.3, max=0.4)
-
-
-@pytest.mark.parametrize(
-    ("text", "failure"),
-    [
-        ("first_audio.p95<800ms", None),
-        ("first_audio.p50 <= 0.1s", None),
-        ("first_audio.max<400ms", "first_audio.max<400ms: it is 400.0 ms"),
-        ("set_up.p99<1s", "set_up.p99<1s: nothing was measured"),
-        ("calls==0", None),
-        ("gaps>=1", "gaps>=1: it is 0"),
-        ("failed > 0", "failed > 0: it is 0"),
-    ],
-)
-def test_conditions(text: str, failure: str | None) -> None:
-    summary = attrs.evolve(Summary.of([]), first_audio=SPREAD)
-    assert Condition.parse(text).failure(summary) == failure

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import resource
 import sys
+from collections.abc import MutableMapping
 from typing import IO, Any
 
 import click
@@ -30,12 +31,25 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=width)
 
 
+def printable(text: str) -> str:
+    """Return text of a peer so that it cannot steer the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _escape(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in entry.items():
+        if isinstance(value, str):
+            entry[key] = printable(value)
+    return entry
+
+
 def set_up_logs(level: str, *, json: bool) -> None:
     """Log to stderr: lines for people, or one JSON object each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso" if json else "%H:%M:%S", utc=json),
+        _escape,
     ]
     if json:
         shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from callstream_trio.cli.common import printable
 from callstream_trio.report import CallReport, Spread, Summary
 from callstream_trio.simulate import SimulatedCaller, Simulation
 
@@ -121,7 +122,7 @@ def _counts(summary: Summary) -> Table:
 
 def _failures(summary: Summary) -> list[str]:
     shown = [
-        reason if summary.calls == 1 else f"{count:,} calls: {reason}"
+        printable(reason) if summary.calls == 1 else f"{count:,} calls: {printable(reason)}"
         for reason, count in list(summary.failures.items())[:_MAX_FAILURES]
     ]
     more = len(summary.failures) - len(shown)
