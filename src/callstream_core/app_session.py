@@ -12,7 +12,7 @@ from callstream_core.dialect import Capabilities, Codec, Dialect
 from callstream_core.errors import Malformed, Unsupported
 from callstream_core.inquiries import Inquiries
 from callstream_core.limits import Limits, PlayoutSettings
-from callstream_core.machine import Machine, State, rows_for
+from callstream_core.machine import Machine, State
 from callstream_core.outputs import CloseLink, Output, Transmit
 from callstream_core.player import Player
 from callstream_core.reply import Reply
@@ -46,7 +46,7 @@ class AppSession:
         """Every tolerance that was needed, by name."""
         self._codec: Codec = dialect.codec(profile)
         self._wording = Wording(dialect.name, self._codec, emulates=self.settings.emulates)
-        self._machine = Machine(rows_for(e.Side.APP, dialect.table))
+        self._machine = Machine(dialect.rows[e.Side.APP])
         self._timers = TimerTable()
         self._now = float("-inf")
         self._player: Player | None = None

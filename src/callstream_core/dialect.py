@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
 
 from callstream_core.audio import AudioFormat
 from callstream_core.commands import Command
-from callstream_core.events import Direction, Event, SessionOpened
-from callstream_core.machine import Table
+from callstream_core.events import Direction, Event, SessionOpened, Side
+from callstream_core.machine import Rows, Table, rows_for
 from callstream_core.websocket import WebSocketRules
 
 
@@ -164,3 +164,9 @@ class Dialect:
     """Paths at which a server takes calls of this dialect."""
     recognizes: Callable[[str], bool]
     """Tell whether a first text message is this dialect's."""
+    rows: Mapping[Side, Rows] = attrs.field(init=False, repr=False, eq=False)
+    """The table as each end reads it; made once, for all sessions."""
+
+    @rows.default
+    def _split_table(self) -> Mapping[Side, Rows]:
+        return {side: rows_for(side, self.table) for side in Side}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import attrs
 
 from callstream_core.errors import LocalProtocolError
@@ -34,7 +32,7 @@ class Inquiries:
     def __init__(self, limits: Limits, timers: TimerTable) -> None:
         self._limits = limits
         self._timers = timers
-        self._open: deque[Inquiry] = deque()
+        self._open: list[Inquiry] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -52,13 +50,13 @@ class Inquiries:
     def ask(self, sent: int, now: float, *, is_wanted: bool = False, clearing: Clearing | None = None) -> None:
         """Take note of a question."""
         if len(self._open) >= self._limits.max_inquiries:
-            self._open.popleft()
+            self._open.pop(0)
         self._open.append(Inquiry(sent, now + self._limits.status_timeout, is_wanted, clearing))
         self._watch()
 
     def take(self) -> Inquiry | None:
         """Remove and return the question that the next answer belongs to."""
-        inquiry = self._open.popleft() if self._open else None
+        inquiry = self._open.pop(0) if self._open else None
         self._watch()
         return inquiry
 

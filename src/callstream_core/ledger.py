@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import attrs
 
 _MAX_BOUNDARIES = 64
@@ -72,7 +70,7 @@ class Ledger:
         self._held: float | None = None
         self._skipped = 0
         self._utterance = 0
-        self._boundaries: deque[int] = deque()
+        self._boundaries: list[int] = []
 
     @property
     def is_held(self) -> bool:
@@ -150,10 +148,10 @@ class Ledger:
         if end == (boundaries[-1] if boundaries else self._utterance):
             return
         while boundaries and boundaries[0] <= self.acknowledged:
-            self._utterance = boundaries.popleft()
+            self._utterance = boundaries.pop(0)
         boundaries.append(end)
         if len(boundaries) > _MAX_BOUNDARIES:
-            boundaries.popleft()
+            boundaries.pop(0)
 
     def clear(self, pending: int, position: int, now: float) -> Clearing:
         """Forget everything behind `position`, and `pending` units that were never sent."""

@@ -28,12 +28,16 @@ class State(enum.Enum):
 Table = Mapping[State, Mapping[tuple[Side, type], State]]
 
 
+Rows = Mapping[State, tuple[Mapping[type, State], Mapping[type, State]]]
+"""What one end says and hears in each state, and the state that follows."""
+
+
 class Machine:
     """One end's place in the conversation. `says` and `hears` map types to the next state, for this end alone."""
 
     __slots__ = ("_rows", "hears", "says", "state")
 
-    def __init__(self, rows: Mapping[State, tuple[Mapping[type, State], Mapping[type, State]]]) -> None:
+    def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self.move(State.OPENING)
 
@@ -63,7 +67,7 @@ class Machine:
         return True
 
 
-def rows_for(side: Side, table: Table) -> Mapping[State, tuple[Mapping[type, State], Mapping[type, State]]]:
+def rows_for(side: Side, table: Table) -> Rows:
     """Split a table into what `side` says and hears, per state."""
     return {
         state: (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -57,6 +56,10 @@ class Ordered:
         return MarkReached(self.name, outcome, is_estimated)
 
 
+# Names of marks that we answered ourselves, kept to know the platform's late answers by.
+_MAX_ANSWERED = 64
+
+
 class Questions:
     """The questions that are open. Each leaves exactly once; marks leave in the order of their positions.
 
@@ -70,10 +73,11 @@ class Questions:
         self._slack = slack
         self._tick = tick
         self._timers = timers
-        self._marks: deque[Ordered] = deque()
+        # Lists, not deques: an empty deque weighs as much as the rest of an idle call's reply stream together.
+        self._marks: list[Ordered] = []
         self._reports: list[Ordered] = []
-        # Platforms may answer a mark that we have answered already; how many names we can tell such by.
-        self._answered: deque[str] = deque(maxlen=64)
+        # Platforms may answer a mark that we have answered already; the names we can tell such by.
+        self._answered: list[str] = []
         self.is_finished = False
         """True once the session's own question is answered."""
 
@@ -96,8 +100,8 @@ class Questions:
         for index, mark in enumerate(self._marks):
             if mark.is_native and isinstance(mark.command, kind) and mark.name == event.name:
                 for _ in range(index):
-                    self._conclude(self._marks.popleft(), out, is_estimated=True)
-                self._conclude(self._marks.popleft(), out)
+                    self._conclude(self._marks.pop(0), out, is_estimated=True)
+                self._conclude(self._marks.pop(0), out)
                 return mark.position
         return None
 
@@ -130,7 +134,7 @@ class Questions:
         """
         waiting = list(waiting)
         while self._marks:
-            self._conclude(self._marks.popleft(), out, MarkOutcome.CLEARED)
+            self._conclude(self._marks.pop(0), out, MarkOutcome.CLEARED)
         for question in waiting:
             if question.wants_answer and not question.is_report:
                 self._conclude(question, out, MarkOutcome.CLEARED)
@@ -143,7 +147,7 @@ class Questions:
         """Answer by estimate what the platform will not answer; return how many it owed us."""
         overdue: list[Ordered] = []
         while self._marks and self._deadline(self._marks[0], ledger) <= now:
-            overdue.append(self._marks.popleft())
+            overdue.append(self._marks.pop(0))
         # All reports wait for the same.
         overdue += [report for report in self._reports if self._deadline(report, ledger) <= now]
         self._reports = [report for report in self._reports if self._deadline(report, ledger) > now]
@@ -165,6 +169,7 @@ class Questions:
             return
         if is_estimated or outcome is MarkOutcome.CLEARED:
             self._answered.append(question.name)
+            del self._answered[:-_MAX_ANSWERED]
         out.append(question.answer(outcome, is_estimated=is_estimated or not question.is_native))
 
     def emulate(self, position: int) -> None:

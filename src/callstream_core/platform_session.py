@@ -11,7 +11,7 @@ from callstream_core import events as e
 from callstream_core.closing import is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect, Profile
 from callstream_core.errors import Malformed
-from callstream_core.machine import Machine, State, rows_for
+from callstream_core.machine import Machine, State
 from callstream_core.outputs import CloseLink, FramePlayed, Output, Transmit
 from callstream_core.playout import Played, Playout
 
@@ -33,7 +33,7 @@ class PlatformSession:
         self.direction = self.profile.direction
         self.playout = Playout(self.profile.playout)
         self._codec: Codec = dialect.codec(profile or self.profile)
-        self._machine = Machine(rows_for(e.Side.PLATFORM, dialect.table))
+        self._machine = Machine(dialect.rows[e.Side.PLATFORM])
         self._now = float("-inf")
 
     @property

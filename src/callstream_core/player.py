@@ -171,6 +171,17 @@ class Player:
         elif not self._inquiries.is_clearing:
             self.reply.correct(event, inquiry.sent, now, out)
 
+    def _hear_direction(self, event: e.DirectionChanged, now: float, out: list[Output]) -> None:
+        if event.direction is self._wording.direction:
+            return
+        self._wording.direction = event.direction
+        out.append(event)
+        if event.direction is e.Direction.IN:
+            # It was so all along, or it would be our own doing: what was sent has been thrown away.
+            clearing = self.reply.clear(False, now, out)
+            out.append(self.reply.cleared(clearing, queued=clearing.sent - clearing.acknowledged))
+        self.reply.block(self._is_in(), now, out)
+
     def adopt(self, capabilities: Capabilities, now: float, out: list[Output]) -> None:
         """Work by these capabilities from now on."""
         if capabilities != self._can:
@@ -218,6 +229,7 @@ class Player:
         e.FlowPaused: _hear_paused,
         e.FlowResumed: _hear_resumed,
         e.StatusReported: _hear_status,
+        e.DirectionChanged: _hear_direction,
     }
     due: Mapping[Timer, Callable[[Player, float, list[Output]], None]] = {
         Timer.PUMP: _due_pump,

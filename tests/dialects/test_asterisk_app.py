@@ -455,3 +455,25 @@ def test_a_stop_of_buffering_is_answered_in_its_own_words() -> None:
     assert sent(app.send(c.StopBuffering("s"), 0.0)) == ["STOP_MEDIA_BUFFERING s"]
     assert app.receive("MEDIA_MARK_PROCESSED s", 0.1) == [e.MessageIgnored("mark 's' was never placed")]
     assert app.receive("MEDIA_BUFFERING_COMPLETED s", 0.1) == [e.BufferingCompleted("s")]
+
+
+def test_a_channel_dialled_to_listen_shows_when_it_refuses() -> None:
+    # Option d(in) is not announced: Asterisk throws away what is played, and says so only when it refuses a mark.
+    app = opened(JSON)
+    app.send(c.SendAudio(b"\x55" * 1600), 0.0)
+    app.send(c.PlaceMark("m"), 0.0)
+    refused = "MARK_MEDIA not supported while media direction is 'in'"
+    heard = app.receive(f'{{"event":"ERROR","channel_id":"1.0","error_text":"{refused}"}}', 0.01)
+    assert heard == [
+        e.PlatformFailed(refused),
+        e.DirectionChanged(e.Direction.IN),
+        e.MarkReached("m", e.MarkOutcome.CLEARED),
+        e.PlayoutCleared(heard=0.0, discarded=0.2),
+    ]
+    assert app.heard(1.0) == 0.0
+    with pytest.raises(LocalProtocolError, match="direction is 'in'"):
+        app.send(c.SendAudio(b"\x55" * 160), 1.0)
+    # Saying it again changes nothing.
+    assert app.receive(f'{{"event":"ERROR","channel_id":"1.0","error_text":"{refused}"}}', 2.0) == [
+        e.PlatformFailed(refused)
+    ]

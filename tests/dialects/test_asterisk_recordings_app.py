@@ -109,7 +109,7 @@ def test_every_event_reads_and_writes_the_same(path: Path) -> None:
     app, platform = DIALECT.codec(None), DIALECT.codec(recording.profile)
     for line in recording.lines:
         if line.speaker == PLATFORM and line.kind in (transcript.TEXT, transcript.BINARY):
-            [event] = app.decode_event(line.message)
+            event, *_ = app.decode_event(line.message)
             assert not isinstance(event, e.MessageIgnored)
             [message] = platform.encode_event(event)
             if isinstance(event, e.PlatformFailed) and "SET_MEDIA_DIRECTION" in event.text:

@@ -62,10 +62,9 @@ EVENTS: list[tuple[e.Event, str, str]] = [
         '"queue_full":false,"bulk_media":true,"media_paused":false}',
     ),
     (
-        e.PlatformFailed("MARK_MEDIA not supported while media direction is 'in'"),
-        f"ERROR channel_id:{ID} error_text:MARK_MEDIA not supported while media direction is 'in'",
-        f'{{"event":"ERROR","channel_id":"{ID}",'
-        '"error_text":"MARK_MEDIA not supported while media direction is \'in\'"}',
+        e.PlatformFailed("FLUSH_MEDIA not supported in passthrough mode"),
+        f"ERROR channel_id:{ID} error_text:FLUSH_MEDIA not supported in passthrough mode",
+        f'{{"event":"ERROR","channel_id":"{ID}","error_text":"FLUSH_MEDIA not supported in passthrough mode"}}',
     ),
     (
         PROFILE.opening(),

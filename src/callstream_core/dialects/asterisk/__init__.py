@@ -31,6 +31,7 @@ DIALECT = Dialect(
             e.FlowResumed,
             e.StatusReported,
             e.PlatformFailed,
+            e.DirectionChanged,
         ),
         commands=(
             c.PlaceMark,

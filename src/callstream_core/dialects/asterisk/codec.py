@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -47,6 +46,9 @@ _WORDS: dict[str, tuple[Generation, Callable[[str], c.Command]]] = {
 }
 _REFUSED_IN_PASSTHROUGH = frozenset(_COMMANDS) - {c.Answer, c.HangUp, c.Reject, c.RequestStatus}
 _REFUSED_WHILE_IN = frozenset({c.StartBuffering, c.StopBuffering, c.PlaceMark, c.PausePlayout, c.ResumePlayout})
+# Marks sent to drivers without MARK_MEDIA; the engine bounds them far below this.
+_MAX_STOP_MARKS = 4096
+_WHILE_IN = " not supported while media direction is 'in'"
 _NO_PASSTHROUGH = " not supported in passthrough mode"
 _PLAIN_DIRECTION = "SET_MEDIA_DIRECTION only supports JSON format.\n"
 
@@ -62,7 +64,7 @@ class AsteriskCodec:
         self._is_unbuffered = False
         self._is_open = False
         # Names of marks that went out as STOP_MEDIA_BUFFERING, to drivers without MARK_MEDIA.
-        self._stop_marks: deque[str] = deque(maxlen=4096)
+        self._stop_marks: list[str] = []
         self._frame_size = profile.audio.frame_size if profile else 0
         self._set_capabilities()
 
@@ -89,7 +91,11 @@ class AsteriskCodec:
             self._syntax = wire.syntax_of(message)
         name, found = wire.read_event(message, self._syntax)
         decode = _EVENTS.get(name)
-        return [decode(self, found)] if decode else [e.MessageIgnored(message)]
+        event = decode(self, found) if decode else e.MessageIgnored(message)
+        if isinstance(event, e.PlatformFailed) and event.text.endswith(_WHILE_IN):
+            # The only way in which dial option `d(in)` shows.
+            return [event, e.DirectionChanged(e.Direction.IN)]
+        return [event]
 
     def _decode_start(self, found: fields.Object) -> e.Event:
         ids = {key: fields.text_of(found, key) for key in ("connection_id", "channel", "channel_id") if key in found}
@@ -232,6 +238,7 @@ class AsteriskCodec:
             )
         if is_stop_mark:
             self._stop_marks.append(argument)
+            del self._stop_marks[:-_MAX_STOP_MARKS]
         return [text]
 
     def _check_name(self, name: str) -> None:
@@ -281,7 +288,7 @@ class AsteriskCodec:
         if self._is_packets and kind in _REFUSED_IN_PASSTHROUGH:
             return _COMMANDS[kind] + _NO_PASSTHROUGH
         if direction is e.Direction.IN and kind in _REFUSED_WHILE_IN:
-            return f"{_COMMANDS[kind]} not supported while media direction is 'in'"
+            return _COMMANDS[kind] + _WHILE_IN
         if kind is c.SetDirection and self._syntax is Syntax.PLAIN:
             return _PLAIN_DIRECTION
         return None
