@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -18,12 +19,16 @@ from typing import Any
 import pytest
 import trio
 
+from callstream_core import dialects
+from callstream_core.app_session import AppSession
+from callstream_core.events import SessionClosed
 from callstream_core.websocket import Pong
 from callstream_trio.hub import Hub, clock
+from callstream_trio.link import Link
 from callstream_trio.poller import make_poller
 from callstream_trio.server import Server
 from callstream_trio.wake import WakeTimer
-from tests.trio.wire import CLOSE, PING, Peer, calling, echo, frame, settings, until
+from tests.trio.wire import CLOSE, PING, START, Peer, calling, echo, frame, settings, until
 
 needs_timer = pytest.mark.skipif(not WakeTimer.is_available(), reason="this system has no timerfd")
 
@@ -144,6 +149,27 @@ async def test_an_idle_hub_sleeps(way: dict[str, bool]) -> None:
         assert hub.turns - before <= 1
 
 
+async def test_what_is_due_together_is_served_in_order() -> None:
+    rung: list[str] = []
+
+    class Named(Bell):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def handle_deadline(self, now: float) -> None:
+            rung.append(self.name)
+
+    async with Hub().running() as hub:
+        start = clock()
+        for name, delay in (("c", 0.003), ("a", 0.001), ("b", 0.002)):
+            hub.schedule(Named(name), start + delay)
+        # The whole thread stands still, so that one turn finds them all.
+        time.sleep(0.01)  # noqa: ASYNC251
+        await until(lambda: len(rung) == 3)
+    assert rung == ["a", "b", "c"]
+
+
 async def test_an_earlier_deadline_takes_the_place_of_a_later_one() -> None:
     async with Hub().running() as hub:
         bell = Bell()
@@ -196,6 +222,33 @@ async def test_a_failing_deadline_drops_its_owner_alone(logs: list[dict[str, Any
         assert [type(error) for error in broken.failures] == [ZeroDivisionError]
         assert hub.dropped == 1
     assert [entry["event"] for entry in logs] == ["call dropped: its link failed"]
+
+
+async def test_a_fault_in_what_came_early_drops_the_link_alone(logs: list[dict[str, Any]]) -> None:
+    class Owner:
+        is_gone = False
+
+        def hear(self, said: object, now: float) -> tuple[()]:
+            if not isinstance(said, SessionClosed):
+                raise ZeroDivisionError
+            return ()
+
+        def refused(self) -> None: ...
+
+        def closed(self) -> None:
+            self.is_gone = True
+
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    owner = Owner()
+    async with Hub().running() as hub:
+        link = Link(hub, ours, AppSession(dialects.get("asterisk")), owner, is_client=False)
+        link.start(frame(1, START.encode()))
+        assert hub.dropped == 1
+        assert theirs.recv(4) == b"\x88\x10" + (1011).to_bytes(2)
+        theirs.close()
+        await until(lambda: owner.is_gone)
+    assert len(logs) == 1
 
 
 @needs_timer
