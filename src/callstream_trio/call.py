@@ -70,7 +70,8 @@ class Call:
         self._events: deque[e.Event] | None = None
         self._audio: deque[bytes] | None = None
         self._unread = 0
-        self._clears: deque[list[e.PlayoutCleared]] = deque()
+        self._clears: list[list[e.PlayoutCleared]] = []
+        self._when_ended: Callable[[], None] | None = None
         self._is_gone = False
         self._dropped = CallStats()
         # One lot for all who wait: whoever wakes looks whether it was for him.
@@ -90,13 +91,14 @@ class Call:
                 return self._sink.take(said, now)
             self._keep_audio(said.data)
         elif isinstance(said, e.PlayoutCleared) and self._clears:
-            self._clears.popleft().append(said)
+            self._clears.pop(0).append(said)
         elif not isinstance(said, FramePlayed):
             if isinstance(said, e.SessionOpened):
                 self._info = said
-            elif isinstance(said, e.SessionClosed):
-                self.ended = said
-            self._keep_event(said)  # type: ignore[arg-type]
+            else:
+                self._keep_event(said)  # type: ignore[arg-type]
+            if isinstance(said, e.SessionClosed):
+                self._end(said)
         if self._changed:
             self._changed.unpark_all()
         return ()
@@ -109,10 +111,18 @@ class Call:
         """Take note that the socket is gone."""
         self._is_gone = True
         if self._link is not None and self.ended is None:
-            self.ended = e.SessionClosed(
-                initiator=e.Side.PLATFORM, code=None, reason="the connection was lost", is_clean=False
-            )
+            lost = "the connection was lost"
+            self._end(e.SessionClosed(initiator=e.Side.PLATFORM, code=None, reason=lost, is_clean=False))
         self._changed.unpark_all()
+
+    def when_ended(self, act: Callable[[], None]) -> None:
+        """Call `act` at the moment the call ends: for those who would not wait for it in a task of their own."""
+        self._when_ended = act
+
+    def _end(self, ended: e.SessionClosed) -> None:
+        self.ended = ended
+        if self._when_ended is not None:
+            self._when_ended()
 
     def _keep_event(self, event: e.Event) -> None:
         if self._events is None:

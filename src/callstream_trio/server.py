@@ -16,6 +16,7 @@ import trio
 
 from callstream_core.app_session import AppSession
 from callstream_core.dialect import Dialect
+from callstream_core.errors import LocalProtocolError
 from callstream_core.events import Side
 from callstream_core.limits import Limits, PlayoutSettings
 from callstream_trio.admission import Admission, Admitted, Refusal, Request, read_request, render
@@ -312,16 +313,15 @@ async def run_handler(handler: Handler, call: Call, *, grace: float, peer: str) 
     """Run a handler for an open call, and end the call when it returns, fails, or has had its grace."""
     scope = trio.CancelScope()
 
-    async def watch() -> None:
-        await call.wait_ended()
+    def begin_grace() -> None:
         scope.deadline = trio.current_time() + grace
 
+    call.when_ended(begin_grace)
+    if call.ended is not None:
+        begin_grace()
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            with scope:
-                await handler(call)
-            nursery.cancel_scope.cancel()
+        with scope:
+            await handler(call)
     except* CallEnded:
         pass
     except* Exception as failure:
@@ -330,7 +330,8 @@ async def run_handler(handler: Handler, call: Call, *, grace: float, peer: str) 
     if scope.cancelled_caught:
         _log.warning("handler cancelled: it ran on after its call", call=ascii(call.info.call_id[:80]), grace=grace)
     if call.ended is None:
-        with contextlib.suppress(CallEnded):
+        # The handler may have said so itself, and only the close is missing.
+        with contextlib.suppress(CallEnded, LocalProtocolError):
             await call.hang_up()
 
 

@@ -133,7 +133,7 @@ async def test_an_application_takes_a_call_that_waits(generation: Generation) ->
             caller.say_audio(b"\x01" * 480)
             caller.press("7")
             with trio.fail_after(5):
-                assert DigitReceived("7") in [await anext(aiter(call)), await anext(aiter(call))]
+                assert await anext(aiter(call)) == DigitReceived("7")
                 while b"\x01" * 480 not in caller.heard_audio:
                     await caller.wait_heard(len(caller.heard_audio) + 1)
             await call.hang_up()
