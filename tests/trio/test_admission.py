@@ -133,7 +133,7 @@ def test_secrets_are_compared_in_constant_time_and_never_shown(monkeypatch: pyte
     for auth in (BY_QUERY, BY_HEADER, BY_BASIC):
         compared.clear()
         assert not auth.admits(asked)
-        assert len(compared) == 1
+        assert compared
         assert "s3cret" not in repr(auth)
         assert "pä:ss" not in repr(auth)
 
