@@ -54,9 +54,7 @@ def test_a_packet_of_any_size_plays_one_ptime() -> None:
     assert OPUS.seconds(3) == OPUS.seconds(300) == OPUS.ptime
 
 
-@pytest.mark.parametrize(
-    ("encoding", "byte"), [("slin", b"\0"), ("ulaw", b"\xff"), ("alaw", b"\xd5"), ("g722", b"\0")]
-)
+@pytest.mark.parametrize(("encoding", "byte"), [("slin", b"\0"), ("ulaw", b"\xff"), ("alaw", b"\xd5"), ("g722", b"\0")])
 def test_silence_is_the_quietest_byte_of_the_encoding(encoding: str, byte: bytes) -> None:
     assert AudioFormat(encoding=encoding, rate=8000, frame_size=160).silence(3) == byte * 3
 

@@ -222,9 +222,7 @@ def test_stereo_g711_is_cut_at_whole_pairs() -> None:
         (linear(8000, channels=3), linear(8000, channels=2), "cannot turn 3 channels into 2"),
     ],
 )
-def test_impossible_conversions_are_refused_at_once(
-    source: AudioFormat, target: AudioFormat, advice: str
-) -> None:
+def test_impossible_conversions_are_refused_at_once(source: AudioFormat, target: AudioFormat, advice: str) -> None:
     with pytest.raises(Unsupported, match=advice):
         Converter(source, target)
 
