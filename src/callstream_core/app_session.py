@@ -17,6 +17,7 @@ from callstream_core.outputs import CloseLink, Output, Transmit
 from callstream_core.player import Player
 from callstream_core.reply import Reply
 from callstream_core.timers import Timer, TimerTable
+from callstream_core.tracks import Tracks
 from callstream_core.wording import Wording
 
 
@@ -51,11 +52,13 @@ class AppSession:
         self._now = float("-inf")
         self._player: Player | None = None
         self._reply: Reply | None = None
+        self._tracks: Tracks | None = None
         self._hears_raw = False
         self._early: list[bytes] = []
         self._initiator: e.Side | None = None
         if now is not None:
-            self._timers.set(Timer.OPENING, now + self.limits.opening_timeout)
+            patience = self.capabilities.quiet_opening or self.limits.opening_timeout
+            self._timers.set(Timer.OPENING, now + patience)
 
     # What anybody may read
 
@@ -117,7 +120,7 @@ class AppSession:
         if self._hears_raw and type(message) is bytes:
             return [e.AudioReceived(message)]
         out: list[Output] = []
-        if self.state is State.OPENING and isinstance(message, bytes):
+        if self.state is State.OPENING and isinstance(message, bytes) and self.capabilities.is_raw:
             self._keep_early(message)
         elif self.state is not State.CLOSED:
             try:
@@ -146,6 +149,12 @@ class AppSession:
         elif kind in Player.heard and self._player:
             Player.heard[kind](self._player, event, now, out)
             self._hang_up_if_finished(now, out)
+        elif self._tracks and kind in Tracks.heard:
+            Tracks.heard[kind](self._tracks, event, now, out)
+            if self.state is State.OPEN and self._timers.is_set(Timer.CLOSING):
+                # Everybody had left, and now somebody else has come.
+                self._initiator = None
+                self._timers.cancel(Timer.CLOSING)
         elif isinstance(event, e.SessionOpened):
             self._open(event, now, out)
         else:
@@ -184,6 +193,8 @@ class AppSession:
             )
             self._reply.pump(now, [])
             self._player = Player(self._reply, self._wording, Inquiries(self.limits, self._timers), self.counters)
+        if self.capabilities.has_tracks:
+            self._tracks = Tracks(self.capabilities, self.counters)
         self._settle_hearing()
         out.append(event)
         early, self._early = self._early, []
@@ -284,7 +295,10 @@ class AppSession:
         self._now = now = max(now, self._now)
         out: list[Output] = []
         for timer in self._timers.take_due(now):
-            if timer is Timer.OPENING:
+            if timer is Timer.OPENING and self.capabilities.quiet_opening is not None:
+                self.counters["quiet_opening"] += 1
+                out.append(e.Tolerated("quiet_opening", f"silent for {self.capabilities.quiet_opening:g} s"))
+            elif timer is Timer.OPENING:
                 out.append(e.PeerMisbehaved(f"no opening message within {self.limits.opening_timeout:g} s"))
                 self._close(1002, "no opening message", out)
             elif timer is Timer.CLOSING:
@@ -305,6 +319,8 @@ class AppSession:
     def _finish(self, code: int | None, reason: str, initiator: e.Side, clean: bool, out: list[Output]) -> None:
         if self._player:
             self._player.close(self._now, out)
+        if self._tracks:
+            self._tracks.close(reason_of(code, reason), out)
         self._early.clear()
         self._timers.clear()
         self._machine.move(State.CLOSED)

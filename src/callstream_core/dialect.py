@@ -57,6 +57,18 @@ class Capabilities:
     """Frames that may wait on the platform before it says stop."""
     call_continues: bool | None = False
     """Whether the phone call goes on when the socket closes."""
+    is_tap: bool = False
+    """The platform only lets us listen: it takes no audio and no command, not even an answer."""
+    has_tracks: bool = False
+    """Each party's audio is a track of its own, announced by `TrackStarted`."""
+    quiet_opening: float | None = None
+    """Seconds after which a missing opening is remarked on, and waited for: the socket may be there long before
+    anybody speaks. None: a missing opening ends the session, after `Limits.opening_timeout`."""
+    unannounced_rates: tuple[int, ...] = ()
+    """The sample rates that may be, where only the platform's settings tell which: its audio is held against the
+    clock."""
+    platform_closes: bool = True
+    """The platform closes the socket when the call has ended."""
 
 
 class Codec(Protocol):

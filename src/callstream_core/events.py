@@ -82,7 +82,19 @@ class TrackStarted:
     """A party's audio begins (platforms that carry several on one socket)."""
 
     track: str
+    """The platform's name for it. The same name may start again after its end."""
     format: AudioFormat
+    details: Mapping[str, str] = attrs.field(factory=dict)
+    """What the platform tells of the party, by the platform's own keys."""
+
+
+@attrs.frozen
+class TrackUpdated:
+    """The platform tells something else of a party than before."""
+
+    track: str
+    details: Mapping[str, str]
+    """All of them, as they are from now on."""
 
 
 @attrs.frozen
@@ -90,6 +102,8 @@ class TrackEnded:
     """A party's audio is over; the session goes on."""
 
     track: str
+    reason: str = ""
+    """Empty where the platform said so; else how the session ended before that."""
 
 
 @attrs.frozen
@@ -212,6 +226,7 @@ Event = (
     | AudioReceived
     | DigitReceived
     | TrackStarted
+    | TrackUpdated
     | TrackEnded
     | MarkReached
     | BufferingCompleted

@@ -27,8 +27,8 @@ class Limits:
     """Broken messages a peer may send before the session closes the link with 1002."""
     opening_timeout: float = 10.0
     """Seconds a platform may take for its opening message."""
-    close_timeout: float = 2.0
-    """Seconds a platform may take to close after we hung up."""
+    close_timeout: float = 5.0
+    """Seconds a platform may take to close after we hung up, or after it said that the call has ended."""
     acknowledgement_slack: float = 2.0
     """Seconds past the estimated playout after which a mark is answered without the platform's word."""
     status_timeout: float = 0.5

@@ -77,7 +77,7 @@ class PlatformSession:
                 self.playout.start(now)
             if self.profile.auto_answer:
                 self._answer(out)
-        elif isinstance(event, e.SessionEnding):
+        elif isinstance(event, e.SessionEnding) and self.capabilities.platform_closes:
             self._close(1000, event.reason, e.Side.PLATFORM, out)
         return out
 

@@ -40,6 +40,11 @@ class Wording:
 
     def advise(self, command: c.Command) -> None:
         """Raise `Unsupported`, with what to do instead, where this platform never takes such a command."""
+        if self._codec.capabilities.is_tap:
+            raise Unsupported(
+                f"{self.name} only lets us listen: {type(command).__name__} has no way to the call; "
+                "act on it through the platform's own interface, or hang up to stop listening"
+            )
         advice = _ADVICE.get(type(command))
         if advice is not None:
             raise Unsupported(f"{self.name} cannot do {type(command).__name__}: {advice}")
