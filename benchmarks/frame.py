@@ -8,26 +8,38 @@ from collections.abc import Callable
 from itertools import count, islice
 
 from callstream_core import AppSession, PlatformSession, dialects
-from callstream_core.commands import SendAudio
+from callstream_core.commands import Answer, SendAudio
+from callstream_core.dialect import Profile
 from callstream_core.dialects.asterisk import AsteriskProfile, Syntax
+from callstream_core.dialects.sinch import SinchProfile
 from callstream_core.outputs import Transmit
 from callstream_core.websocket import FrameDecoder, FrameEncoder
 
 Work = Callable[[int], None]
 
 
-def _open(codec: str) -> tuple[AppSession, PlatformSession]:
-    asterisk = dialects.get("asterisk")
-    platform = PlatformSession(asterisk, AsteriskProfile(format=codec, syntax=Syntax.JSON))
-    app = AppSession(asterisk)
+def _profile(name: str) -> Profile:
+    if name == "sinch":
+        return SinchProfile()
+    return AsteriskProfile(format=name, syntax=Syntax.JSON)
+
+
+def _open(name: str) -> tuple[AppSession, PlatformSession]:
+    """Return both ends of an answered call: to Sinch, or to Asterisk with this codec."""
+    profile = _profile(name)
+    dialect = dialects.get(profile.opening().dialect)
+    platform = PlatformSession(dialect, profile)
+    app = AppSession(dialect)
     for output in platform.open(0.0):
         if isinstance(output, Transmit):
             app.receive(output.message, 0.0)
+    for output in app.send(Answer(), 0.0):
+        platform.receive(output.message, 0.0)  # type: ignore[union-attr]
     return app, platform
 
 
-def _receive(codec: str, frame: bytes) -> Work:
-    app, _ = _open(codec)
+def _receive(name: str, frame: bytes) -> Work:
+    app, _ = _open(name)
     moments = count(1)
 
     def work(frames: int) -> None:
@@ -38,8 +50,8 @@ def _receive(codec: str, frame: bytes) -> Work:
     return work
 
 
-def _send(codec: str, frame: bytes) -> Work:
-    app, _ = _open(codec)
+def _send(name: str, frame: bytes) -> Work:
+    app, _ = _open(name)
     moments = count(1)
 
     def work(frames: int) -> None:
@@ -50,8 +62,8 @@ def _send(codec: str, frame: bytes) -> Work:
     return work
 
 
-def _echo(codec: str, frame: bytes) -> Work:
-    app, _ = _open(codec)
+def _echo(name: str, frame: bytes) -> Work:
+    app, _ = _open(name)
 
     moments = count(1)
 
@@ -65,9 +77,9 @@ def _echo(codec: str, frame: bytes) -> Work:
     return work
 
 
-def _whole(codec: str, frame: bytes) -> Work:
+def _whole(name: str, frame: bytes) -> Work:
     """Echo from the bytes of the socket to the bytes of the socket."""
-    app, _ = _open(codec)
+    app, _ = _open(name)
     decoder, encoder = FrameDecoder(masked=True), FrameEncoder()
     wire = FrameEncoder(mask=lambda: b"\x1a\x2b\x3c\x4d").message(frame)
 
@@ -84,9 +96,9 @@ def _whole(codec: str, frame: bytes) -> Work:
     return work
 
 
-def _platform(codec: str, frame: bytes) -> Work:
+def _platform(name: str, frame: bytes) -> Work:
     """The simulated platform: take a frame, play it at its tick."""
-    _, platform = _open(codec)
+    _, platform = _open(name)
     moments = count(1)
 
     def work(frames: int) -> None:
@@ -109,9 +121,9 @@ CASES: dict[str, Callable[[str, bytes], Work]] = {
 def run(*, rounds: int = 9, frames: int = 5000) -> dict[str, dict[str, float]]:
     """Return the microseconds of processor time per frame: median, least and most of all rounds, taken in turns."""
     works = {
-        f"{name}, {codec}": case(codec, frame)
-        for codec, frame in (("ulaw", b"\x55" * 160), ("slin", b"\x11\x22" * 160))
-        for name, case in CASES.items()
+        f"{work}, {name}": case(name, frame)
+        for name, frame in (("ulaw", b"\x55" * 160), ("slin", b"\x11\x22" * 160), ("sinch", b"\x11\x22" * 160))
+        for work, case in CASES.items()
     }
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():

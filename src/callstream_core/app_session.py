@@ -7,7 +7,7 @@ from typing import Any
 
 from callstream_core import commands as c
 from callstream_core import events as e
-from callstream_core.closing import is_clean, reason_of
+from callstream_core.closing import ABNORMAL, NO_CODE, is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect
 from callstream_core.errors import Malformed, Unsupported
 from callstream_core.inquiries import Inquiries
@@ -54,8 +54,13 @@ class AppSession:
         self._reply: Reply | None = None
         self._tracks: Tracks | None = None
         self._hears_raw = False
+        # Bytes of a sample, where messages of whole samples are heard raw and others are not.
+        self._hears_samples = 0
+        self._spoke_at = float("-inf")
+        self._max_silence = float("inf")
         self._early: list[bytes] = []
         self._initiator: e.Side | None = None
+        self._end = ""
         if now is not None:
             patience = self.capabilities.quiet_opening or self.limits.opening_timeout
             self._timers.set(Timer.OPENING, now + patience)
@@ -117,7 +122,9 @@ class AppSession:
             now = self._now
         else:
             self._now = now
-        if self._hears_raw and type(message) is bytes:
+        if type(message) is bytes and (
+            self._hears_raw or (self._hears_samples and message and not len(message) % self._hears_samples)
+        ):
             return [e.AudioReceived(message)]
         out: list[Output] = []
         if self.state is State.OPENING and isinstance(message, bytes) and self.capabilities.is_raw:
@@ -132,6 +139,8 @@ class AppSession:
             else:
                 for event in events:
                     self._hear(event, now, out)
+                if isinstance(message, bytes):
+                    self._settle_hearing()
         return out
 
     def _hear(self, event: e.Event, now: float, out: list[Output]) -> None:
@@ -183,6 +192,7 @@ class AppSession:
     def _open(self, event: e.SessionOpened, now: float, out: list[Output]) -> None:
         self.opened = event
         self._timers.cancel(Timer.OPENING)
+        out.append(event)
         if event.reply_format is not None:
             self._reply = Reply(
                 event.reply_format,
@@ -195,13 +205,28 @@ class AppSession:
             self._player = Player(self._reply, self._wording, Inquiries(self.limits, self._timers), self.counters)
         if self.capabilities.has_tracks:
             self._tracks = Tracks(self.capabilities, self.counters)
-        self._settle_hearing()
-        out.append(event)
         early, self._early = self._early, []
         out.extend(map(e.AudioReceived, early))
+        if self.capabilities.unusable is not None:
+            self._decline(self.capabilities.unusable, now, out)
+        elif self.state is not State.RINGING:
+            self._begin(now)
+        elif self.limits.decision_timeout is not None:
+            self._timers.set(Timer.DECISION, now + self.limits.decision_timeout)
+
+    def _begin(self, now: float) -> None:
+        """Let media flow."""
+        self._timers.cancel(Timer.DECISION)
+        self._settle_hearing()
+        if self.capabilities.heartbeat is not None:
+            self._max_silence = self.capabilities.heartbeat
+            self._timers.set(Timer.HEARTBEAT, now + self._max_silence)
 
     def _settle_hearing(self) -> None:
-        self._hears_raw = self.capabilities.is_raw and e.AudioReceived in self._machine.hears
+        can = self.capabilities
+        is_raw = can.is_raw and e.AudioReceived in self._machine.hears
+        self._hears_raw = is_raw and can.sample_size == 1
+        self._hears_samples = can.sample_size if is_raw and can.sample_size > 1 else 0
 
     def receive_close(self, code: int | None, now: float, reason: str = "") -> list[Output]:
         """Take the end of the WebSocket: its close code, 1005 for a close without one, None for a lost connection."""
@@ -209,8 +234,12 @@ class AppSession:
         out: list[Output] = []
         if self.state is State.CLOSED:
             return out
+        if code == ABNORMAL:
+            code = None
         if code is not None:
-            out.append(CloseLink(None if code == 1005 else code))
+            out.append(CloseLink(None if code == NO_CODE else code))
+        if self.state is State.RINGING and is_clean(code):
+            self._end = "the caller gave up before the answer"
         clean = is_clean(code) or self.state is State.ENDING
         self._finish(code, reason, self._initiator or e.Side.PLATFORM, clean, out)
         return out
@@ -233,7 +262,7 @@ class AppSession:
             self._now = now
         kind = type(command)
         if kind not in self._machine.says:
-            if self.opened is not None:
+            if self.opened is not None and not self._machine.knows(kind):
                 self._wording.advise(command)
             self._machine.say(command)
         reply = self._reply
@@ -254,12 +283,17 @@ class AppSession:
         else:
             out.extend(map(Transmit, self._wording.say(command)))
             self._machine.say(command)
-            self._settle_hearing()
+            if kind is c.Answer:
+                self._begin(now)
+        if out and isinstance(out[0], Transmit):
+            self._spoke_at = now
         self._hang_up_if_finished(now, out)
         return out
 
     def _say_end(self, command: c.HangUp | c.Reject, now: float, out: list[Output]) -> None:
         is_now = isinstance(command, c.Reject) or command.when is c.When.NOW
+        if self.state is State.RINGING and isinstance(command, c.Reject):
+            self._end = f"rejected: {command.reason}" if command.reason else "rejected"
         if is_now or self._player is None or self.state is State.RINGING:
             self._hang_up(command, now, out)
         elif self.state is State.OPEN:
@@ -276,6 +310,12 @@ class AppSession:
         else:
             # The close itself is the hang-up.
             self._close(1000, "", out)
+
+    def _decline(self, reason: str, now: float, out: list[Output]) -> None:
+        """Reject the call in the application's stead."""
+        self._end = reason
+        out.append(e.SessionEnding(reason))
+        self._hang_up(c.Reject(reason), now, out)
 
     def _expect_close(self, initiator: e.Side, now: float, out: list[Output]) -> None:
         self._initiator = initiator
@@ -305,10 +345,23 @@ class AppSession:
                 out.append(CloseLink(1000))
                 initiator = self._initiator or e.Side.APP
                 self._finish(None, "the platform did not close when the call had ended", initiator, False, out)
+            elif timer is Timer.DECISION:
+                self._decline(f"not answered within {self.limits.decision_timeout:g} s", now, out)
+            elif timer is Timer.HEARTBEAT:
+                self._keep_alive(now, out)
             elif self._player and self.state is not State.CLOSED:
                 Player.due[timer](self._player, now, out)
         self._hang_up_if_finished(now, out)
         return out
+
+    def _keep_alive(self, now: float, out: list[Output]) -> None:
+        """Show that we are there, unless something else has shown it lately."""
+        played_at = self._reply.ledger.sent_at if self._reply else self._spoke_at
+        spoke_at = max(self._spoke_at, played_at)
+        if spoke_at + self._max_silence <= now:
+            out.extend(map(Transmit, self._wording.say(c.KeepAlive())))
+            self._spoke_at = spoke_at = now
+        self._timers.set(Timer.HEARTBEAT, spoke_at + self._max_silence)
 
     # The end
 
@@ -324,12 +377,12 @@ class AppSession:
         self._early.clear()
         self._timers.clear()
         self._machine.move(State.CLOSED)
-        self._hears_raw = False
+        self._settle_hearing()
         out.append(
             e.SessionClosed(
                 initiator=initiator,
                 code=code,
-                reason=reason_of(code, reason),
+                reason=reason or self._end or reason_of(code),
                 is_clean=clean,
                 call_continues=self.capabilities.call_continues,
             )

@@ -101,6 +101,11 @@ class StopBuffering:
 
 
 @attrs.frozen
+class KeepAlive:
+    """Show that we are there. The session says it by itself where the platform wants to hear from us."""
+
+
+@attrs.frozen
 class HangUp:
     """End the call, at once or when the last word was heard."""
 
@@ -122,5 +127,6 @@ Command = (
     | SendDigit
     | StartBuffering
     | StopBuffering
+    | KeepAlive
     | HangUp
 )

@@ -10,7 +10,7 @@ import attrs
 
 from callstream_core.audio import AudioFormat
 from callstream_core.commands import Command
-from callstream_core.events import Direction, Event, SessionOpened, Side
+from callstream_core.events import Direction, Event, PeerMisbehaved, SessionOpened, Side
 from callstream_core.machine import Rows, Table, rows_for
 from callstream_core.websocket import WebSocketRules
 
@@ -49,12 +49,18 @@ class Capabilities:
     has_direction: bool = False
     is_raw: bool = False
     """A binary message is caller audio as it stands, and reply audio is a binary message as it stands."""
+    sample_size: int = 1
+    """Bytes of one sample; a binary message that is not made of whole samples goes through the codec all the same."""
     sends_digits: bool = False
     """The application can send DTMF."""
     max_message: int = 8000
     """Bytes of reply audio in one message."""
     max_queue: int | None = None
-    """Frames that may wait on the platform before it says stop."""
+    """Frames that may wait on the platform before it says stop, or throws audio away."""
+    heartbeat: float | None = None
+    """Seconds of our own silence after which the platform wants a sign of life."""
+    unusable: str | None = None
+    """Why no application can talk on this call: the session rejects it at once."""
     call_continues: bool | None = False
     """Whether the phone call goes on when the socket closes."""
     is_tap: bool = False
@@ -91,8 +97,11 @@ class Codec(Protocol):
         """Return the messages that say `command`. Raise `LocalProtocolError` where it would not arrive."""
         ...
 
-    def decode_command(self, message: str | bytes) -> Sequence[Command]:
-        """Return what the application said. Raise `Malformed` where the platform would refuse it."""
+    def decode_command(self, message: str | bytes) -> Sequence[Command | PeerMisbehaved]:
+        """Return what the application said, and what was wrong with it though it can be understood.
+
+        Raise `Malformed` where the platform would refuse it.
+        """
         ...
 
     def refusal(self, command: Command, direction: Direction) -> str | None:
@@ -123,8 +132,24 @@ class PlayoutTraits:
     pads_short_frames: bool = False
     leaks_leftover: bool = False
     """An idle tick, even a paused one, plays an unfinished frame."""
+    joins_messages: bool = False
+    """Messages are one stream of bytes: a frame may begin in one and end in the next."""
+    max_size: int | None = None
+    """Bytes that may be queued; of more, the oldest frames are dropped."""
     merges_ticks: bool = False
     """A late tick is served once, as timers that merge expirations do; else each tick that has passed is served."""
+
+
+@attrs.frozen(kw_only=True)
+class Patience:
+    """How many seconds a platform waits for its application; None is for ever."""
+
+    answer: float | None = None
+    """From the opening to the application's answer."""
+    silence: float | None = None
+    """Between two signs of life after the answer: audio or `KeepAlive`."""
+    duration: float | None = None
+    """From the answer to the end of the call."""
 
 
 class Profile(Protocol):
@@ -138,6 +163,11 @@ class Profile(Protocol):
     @property
     def playout(self) -> PlayoutTraits:
         """How it plays."""
+        ...
+
+    @property
+    def patience(self) -> Patience:
+        """How long it waits."""
         ...
 
     @property

@@ -55,6 +55,8 @@ class SessionOpened:
     """Audio from the application to the caller; None where the platform only listens."""
     variables: Mapping[str, str] = attrs.field(factory=dict)
     """Call data that the platform's configuration attached."""
+    extras: Mapping[str, object] = attrs.field(factory=dict)
+    """What else the opening told, unread."""
     needs_answer: bool = False
     """True where no audio flows before `Answer`."""
     capabilities: Capabilities

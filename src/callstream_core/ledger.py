@@ -51,6 +51,7 @@ class Ledger:
         "dry_at",
         "rate",
         "sent",
+        "sent_at",
     )
 
     def __init__(self, rate: float) -> None:
@@ -60,6 +61,8 @@ class Ledger:
         """Units taken from the application."""
         self.sent = 0
         """Units transmitted: the stream position that all other positions refer to."""
+        self.sent_at = float("-inf")
+        """When that was last."""
         self.cleared = 0
         """Units that were dropped before they were heard."""
         self.acknowledged = 0
@@ -85,6 +88,7 @@ class Ledger:
     def send(self, units: int, now: float) -> None:
         """Record a transmission."""
         self.sent += units
+        self.sent_at = now
         seconds = units / self.rate
         if self._held is not None:
             self._held += seconds

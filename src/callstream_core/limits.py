@@ -27,6 +27,9 @@ class Limits:
     """Broken messages a peer may send before the session closes the link with 1002."""
     opening_timeout: float = 10.0
     """Seconds a platform may take for its opening message."""
+    decision_timeout: float | None = 5.0
+    """Seconds an application may take to answer or reject a call that needs it; then the session rejects it.
+    Platforms wait for ten, and report a timeout."""
     close_timeout: float = 5.0
     """Seconds a platform may take to close after we hung up, or after it said that the call has ended."""
     acknowledgement_slack: float = 2.0

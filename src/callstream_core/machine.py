@@ -57,6 +57,10 @@ class Machine:
         if state is not self.state:
             self.move(state)
 
+    def knows(self, kind: type) -> bool:
+        """Tell whether our side can say such a thing in any state."""
+        return any(kind in says for says, _ in self._rows.values())
+
     def hear(self, word: object) -> bool:
         """Apply what the peer says; False where the table has no such move."""
         state = self.hears.get(type(word))
@@ -82,18 +86,23 @@ def conversation(*, events: Iterable[type], commands: Iterable[type], needs_answ
     """Return the table that most dialects share: announce, perhaps decide, talk both ways, end.
 
     `events` and `commands` are the words of an open session beyond the opening, audio, answer and end.
+    Where a call needs an answer, it is answered or rejected once; elsewhere both may be said at any time.
     """
     heard = {(Side.PLATFORM, word) for word in events}
-    said = {(Side.APP, word) for word in (*commands, Answer)}
-    ends = {
+    said = {(Side.APP, word) for word in commands}
+    ends: dict[tuple[Side, type], State] = {
         (Side.APP, HangUp): State.ENDING,
-        (Side.APP, Reject): State.ENDING,
         (Side.PLATFORM, SessionEnding): State.ENDING,
     }
+    rejects: dict[tuple[Side, type], State] = {(Side.APP, Reject): State.ENDING}
+    ringing: dict[tuple[Side, type], State] = {(Side.APP, Answer): State.OPEN, **ends, **rejects}
+    if not needs_answer:
+        said.add((Side.APP, Answer))
+        ends |= rejects
     speech = {(Side.APP, SendAudio), (Side.APP, EndUtterance)}
     return {
         State.OPENING: {(Side.PLATFORM, SessionOpened): State.RINGING if needs_answer else State.OPEN},
-        State.RINGING: {(Side.APP, Answer): State.OPEN, **ends},
+        State.RINGING: ringing,
         State.OPEN: {**dict.fromkeys(heard | said | speech, State.OPEN), **ends},
         State.FINISHING: {**dict.fromkeys(heard | said, State.FINISHING), **ends},
         State.ENDING: dict.fromkeys(heard, State.ENDING) | {(Side.PLATFORM, SessionEnding): State.ENDING},

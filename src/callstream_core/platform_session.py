@@ -8,12 +8,13 @@ from typing import Any
 
 from callstream_core import commands as c
 from callstream_core import events as e
-from callstream_core.closing import is_clean, reason_of
+from callstream_core.closing import ABNORMAL, Outcome, is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect, Profile
 from callstream_core.errors import Malformed
 from callstream_core.machine import Machine, State
 from callstream_core.outputs import CloseLink, FramePlayed, Output, Transmit
 from callstream_core.playout import Played, Playout
+from callstream_core.timers import Timer, TimerTable
 
 
 class PlatformSession:
@@ -30,10 +31,14 @@ class PlatformSession:
         self.counters: Counter[str] = Counter()
         """Every mistake of the application that was passed over, by name."""
         self.is_answered = False
+        self.outcome: Outcome | None = None
+        """What became of the call, once it is over."""
         self.direction = self.profile.direction
         self.playout = Playout(self.profile.playout)
         self._codec: Codec = dialect.codec(profile or self.profile)
         self._machine = Machine(dialect.rows[e.Side.PLATFORM])
+        self._timers = TimerTable()
+        self._heard_at = float("-inf")
         self._now = float("-inf")
 
     @property
@@ -47,16 +52,44 @@ class PlatformSession:
         return self._codec.capabilities
 
     def next_timeout(self) -> float | None:
-        """Return when the playout clock has something to do."""
-        return None if self.state is State.CLOSED else self.playout.next_tick()
+        """Return when the playout clock has something to do, or our patience ends."""
+        if self.state is State.CLOSED:
+            return None
+        tick, deadline = self.playout.next_tick(), self._timers.earliest
+        if tick is None or deadline is None:
+            return deadline if tick is None else tick
+        return min(tick, deadline)
 
     def handle_timeout(self, now: float) -> list[Output]:
-        """Serve the playout ticks that are due."""
+        """Serve the playout ticks that are due, and lose patience when it is time."""
         self._now = now = max(now, self._now)
         out: list[Output] = []
-        if self.state is not State.CLOSED:
-            self._play(self.playout.tick(now), out)
+        if self.state is State.CLOSED:
+            return out
+        self._play(self.playout.tick(now), out)
+        for timer in self._timers.take_due(now):
+            if self.outcome is None:
+                self._lose_patience(timer, now, out)
         return out
+
+    def _lose_patience(self, timer: Timer, now: float, out: list[Output]) -> None:
+        patience = self.profile.patience
+        if timer is Timer.DECISION:
+            self.outcome = Outcome.NO_ANSWER
+            reason = f"no answer within {patience.answer:g} s"
+        elif timer is Timer.DURATION:
+            reason = f"max duration of {patience.duration:g} s"
+        else:
+            until = self._heard_at + (patience.silence or 0.0)
+            if until > now:
+                self._timers.set(timer, until)
+                return
+            reason = f"nothing heard for {patience.silence:g} s"
+        self._close(1000, reason, e.Side.PLATFORM, out)
+
+    def _be_patient(self, timer: Timer, seconds: float | None, now: float) -> None:
+        if seconds is not None:
+            self._timers.set(timer, now + seconds)
 
     # What the platform says
 
@@ -76,7 +109,9 @@ class PlatformSession:
             if self.direction is not e.Direction.IN:
                 self.playout.start(now)
             if self.profile.auto_answer:
-                self._answer(out)
+                self._answer(now, out)
+            else:
+                self._be_patient(Timer.DECISION, self.profile.patience.answer, now)
         elif isinstance(event, e.SessionEnding) and self.capabilities.platform_closes:
             self._close(1000, event.reason, e.Side.PLATFORM, out)
         return out
@@ -84,9 +119,13 @@ class PlatformSession:
     def _transmit(self, event: e.Event, out: list[Output]) -> None:
         out.extend(map(Transmit, self._codec.encode_event(event)))
 
-    def _answer(self, out: list[Output]) -> None:
+    def _answer(self, now: float, out: list[Output]) -> None:
         if not self.is_answered:
             self.is_answered = True
+            self._heard_at = now
+            self._timers.cancel(Timer.DECISION)
+            self._be_patient(Timer.SILENCE, self.profile.patience.silence, now)
+            self._be_patient(Timer.DURATION, self.profile.patience.duration, now)
             out.append(c.Answer())
 
     def _play(self, happened: list[Played], out: list[Output]) -> None:
@@ -122,6 +161,9 @@ class PlatformSession:
                 self._transmit(e.PlatformFailed(str(error)), out)
             return out
         for command in heard:
+            if isinstance(command, e.PeerMisbehaved):
+                self._note(command.reason, out)
+                continue
             if not self._machine.hear(command):
                 self._note(f"{type(command).__name__} while the session is {self.state.value}", out)
                 continue
@@ -135,14 +177,18 @@ class PlatformSession:
             _HEARD[type(command)](self, command, now, out)
         return out
 
-    def _hear_audio(self, command: c.SendAudio, _now: float, out: list[Output]) -> None:
+    def _hear_audio(self, command: c.SendAudio, now: float, out: list[Output]) -> None:
+        self._heard_at = now
         if self.direction is e.Direction.IN:
             self._note(f"{len(command.data)} bytes of audio dropped: media direction is 'in'", out)
         else:
             self._play(self.playout.add(command.data), out)
 
-    def _hear_answer(self, _command: c.Answer, _now: float, out: list[Output]) -> None:
-        self._answer(out)
+    def _hear_answer(self, _command: c.Answer, now: float, out: list[Output]) -> None:
+        self._answer(now, out)
+
+    def _hear_sign_of_life(self, _command: c.KeepAlive, now: float, _out: list[Output]) -> None:
+        self._heard_at = now
 
     def _hear_mark(self, command: c.PlaceMark, _now: float, _out: list[Output]) -> None:
         self.playout.add_notice(e.MarkReached(command.name))
@@ -175,13 +221,16 @@ class PlatformSession:
             self.playout.start(now)
         self.direction = command.direction
 
-    def _hear_hang_up(self, _command: c.HangUp | c.Reject, _now: float, out: list[Output]) -> None:
+    def _hear_hang_up(self, command: c.HangUp | c.Reject, _now: float, out: list[Output]) -> None:
+        if isinstance(command, c.Reject):
+            self.outcome = Outcome.BUSY if command.reason == "busy" else Outcome.REJECTED
         self._close(1000, "", e.Side.APP, out)
 
     def receive_close(self, code: int | None, now: float, reason: str = "") -> list[Output]:
         """Take the end of the WebSocket: its close code, 1005 for a close without one, None for a lost connection."""
         self._now = max(now, self._now)
         out: list[Output] = []
+        code = None if code == ABNORMAL else code
         if self.state is not State.CLOSED:
             answer = self._codec.closing_code(code)
             if answer is not None:
@@ -215,6 +264,8 @@ class PlatformSession:
     def _finish(self, code: int | None, reason: str, initiator: e.Side, out: list[Output]) -> None:
         self.playout.stop()
         self.playout.flush()
+        self._timers.clear()
+        self._settle_outcome(code, initiator)
         self._machine.move(State.CLOSED)
         out.append(
             e.SessionClosed(
@@ -225,6 +276,18 @@ class PlatformSession:
                 call_continues=self.capabilities.call_continues,
             )
         )
+
+    def _settle_outcome(self, code: int | None, initiator: e.Side) -> None:
+        if self.outcome is not None:
+            return
+        if not is_clean(code):
+            self.outcome = Outcome.FAILED
+        elif self.is_answered:
+            self.outcome = Outcome.COMPLETED
+        elif initiator is e.Side.APP:
+            self.outcome = Outcome.FAILED
+        else:
+            self.outcome = Outcome.CANCELLED
 
 
 _HEARD: dict[type, Callable[[PlatformSession, Any, float, list[Output]], None]] = {
@@ -239,6 +302,7 @@ _HEARD: dict[type, Callable[[PlatformSession, Any, float, list[Output]], None]] 
     c.ReportDrained: PlatformSession._hear_report,
     c.RequestStatus: PlatformSession._hear_status,
     c.SetDirection: PlatformSession._hear_direction,
+    c.KeepAlive: PlatformSession._hear_sign_of_life,
     c.HangUp: PlatformSession._hear_hang_up,
     c.Reject: PlatformSession._hear_hang_up,
 }

@@ -78,18 +78,35 @@ class Playout:
             return self._enqueue(data)
         events: list[Played] = []
         size = traits.format.frame_size
-        if self.is_buffering and self._leftover:
+        joins = self.is_buffering or traits.joins_messages
+        if joins and self._leftover:
             data = self._leftover + data
         self._leftover = b""
         end = len(data) - len(data) % size
         for start in range(0, end, size):
             events += self._enqueue(data[start : start + size])
         if end < len(data):
-            if self.is_buffering:
+            if joins:
                 self._leftover = data[end:]
             else:
                 events.append(PeerMisbehaved(f"{len(data) - end} bytes of audio dropped: not a whole frame of {size}"))
+        if traits.max_size is not None:
+            events += self._drop_oldest(traits.max_size)
         return events
+
+    def _drop_oldest(self, max_size: int) -> list[Played]:
+        """Make room for what came last; what was to be said behind the dropped audio is said."""
+        size = self._traits.format.frame_size
+        excess = self.queue_length * size + len(self._leftover) - max_size
+        frames = -(-excess // size)
+        if frames <= 0:
+            return []
+        events: list[Played] = []
+        for _ in range(frames):
+            while not isinstance(item := self._queue.popleft(), bytes):
+                events.append(item)
+        self.queue_length -= frames
+        return [*events, PeerMisbehaved(f"overflow: the oldest {frames * size} bytes of audio were dropped")]
 
     def add_notice(self, event: Event) -> None:
         """Queue an event that is said when everything before it was taken."""

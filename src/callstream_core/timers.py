@@ -14,6 +14,10 @@ class Timer(enum.Enum):
     STATUS = "the answer to a question for the queue level"
     SYNC = "the next question for the queue level"
     TICK = "the platform's playout clock"
+    DECISION = "the application's answer to the call"
+    HEARTBEAT = "the next moment to show that we are there"
+    SILENCE = "a sign of life from the application"
+    DURATION = "the longest time that the platform keeps a call"
     CLOSING = "the platform's close after we hung up"
 
 

@@ -7,7 +7,10 @@ from callstream_core.dialect import Codec, Support
 from callstream_core.errors import Unsupported
 from callstream_core.events import Direction
 
-_ADVICE = {
+_ADVICE: dict[type, str] = {
+    c.PausePlayout: "clear what is queued, and play the rest again later",
+    c.ResumePlayout: "there is no pause on this platform",
+    c.RequestStatus: "read the session's own account: heard() and backlog()",
     c.SendDigit: "send DTMF through the platform's own interface, outside the media socket",
     c.SetDirection: "ask the platform for it when the call is set up",
 }
@@ -39,12 +42,11 @@ class Wording:
         )
 
     def advise(self, command: c.Command) -> None:
-        """Raise `Unsupported`, with what to do instead, where this platform never takes such a command."""
+        """Raise `Unsupported` for a command that this platform never takes, with what to do instead."""
         if self._codec.capabilities.is_tap:
             raise Unsupported(
                 f"{self.name} only lets us listen: {type(command).__name__} has no way to the call; "
                 "act on it through the platform's own interface, or hang up to stop listening"
             )
         advice = _ADVICE.get(type(command))
-        if advice is not None:
-            raise Unsupported(f"{self.name} cannot do {type(command).__name__}: {advice}")
+        raise Unsupported(f"{self.name} cannot do {type(command).__name__}" + (f": {advice}" if advice else ""))

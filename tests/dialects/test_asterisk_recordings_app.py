@@ -71,6 +71,7 @@ class Application:
     def _say(self, message: str | bytes, now: float) -> None:
         try:
             [command] = self._platform.decode_command(message)
+            assert not isinstance(command, e.PeerMisbehaved)
         except Malformed:
             # What Asterisk cannot read, our engine cannot say.
             return

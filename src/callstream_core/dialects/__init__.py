@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callstream_core.dialect import Dialect
-from callstream_core.dialects import asterisk, yeastar
+from callstream_core.dialects import asterisk, sinch, yeastar
 
-_DIALECTS = {dialect.name: dialect for dialect in (asterisk.DIALECT, yeastar.DIALECT)}
+_DIALECTS = {dialect.name: dialect for dialect in (asterisk.DIALECT, sinch.DIALECT, yeastar.DIALECT)}
 
 
 def names() -> list[str]:

@@ -17,7 +17,7 @@ from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core import fields
 from callstream_core.audio import AudioFormat
-from callstream_core.dialect import Capabilities, Clock, Dialect, PlayoutTraits, Support
+from callstream_core.dialect import Capabilities, Clock, Dialect, Patience, PlayoutTraits, Support
 from callstream_core.errors import LocalProtocolError, Malformed, Unsupported
 from callstream_core.events import Direction, Side
 from callstream_core.machine import State, Table
@@ -100,6 +100,11 @@ class YeastarProfile:
     def auto_answer(self) -> bool:
         """Nobody asks the application."""
         return True
+
+    @property
+    def patience(self) -> Patience:
+        """It waits for nothing that we say."""
+        return Patience()
 
     @property
     def crashes_on_pong(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import attrs
 
 from callstream_core.audio import AudioFormat
-from callstream_core.dialect import Capabilities, Clock, PlayoutTraits, Support
+from callstream_core.dialect import Capabilities, Clock, Patience, PlayoutTraits, Support
 from callstream_core.dialects.asterisk.formats import FORMATS
 from callstream_core.events import Direction, SessionOpened
 from callstream_core.websocket import Fragments, WebSocketRules, asterisk_rules
@@ -151,6 +151,11 @@ class AsteriskProfile:
             leaks_leftover=self.generation >= Generation.G6,
             merges_ticks=self.merges_ticks,
         )
+
+    @property
+    def patience(self) -> Patience:
+        """Asterisk waits for ever: the dialplan decides."""
+        return Patience()
 
     @property
     def crashes_on_pong(self) -> bool:
