@@ -34,6 +34,8 @@ EVENTS: dict[str, Sequence[e.Event]] = {
     "failed": [e.PlatformFailed("no")],
     "odd": [e.Tolerated("odd_news", "it was odd"), e.DigitReceived("3")],
     "status": [e.StatusReported(queue_length=0)],
+    "listen": [e.DirectionChanged(e.Direction.IN)],
+    "both": [e.DirectionChanged(e.Direction.BOTH)],
 }
 REPORTS = Capabilities(marks=Support.NONE, call_continues=True, is_raw=True)
 
@@ -82,7 +84,15 @@ class ToyCodec:
 def toy(codec: ToyCodec, **arguments: Any) -> AppSession:
     """Return a session that has heard the toy platform's opening."""
     table = conversation(
-        events=[e.AudioReceived, e.DigitReceived, e.MarkReached, e.PlayoutDrained, e.FlowResumed, e.PlatformFailed],
+        events=[
+            e.AudioReceived,
+            e.DigitReceived,
+            e.MarkReached,
+            e.PlayoutDrained,
+            e.FlowResumed,
+            e.PlatformFailed,
+            e.DirectionChanged,
+        ],
         commands=[c.PlaceMark, c.ReportDrained, c.ClearPlayout, c.SendDigit, c.PausePlayout],
         needs_answer=codec.needs_answer,
     )
@@ -446,3 +456,15 @@ def test_an_answer_from_before_a_clear_is_not_the_next_marks_of_that_name() -> N
     assert app.receive("MEDIA_MARK_PROCESSED m", 0.06) == []
     assert app.receive(STATUS.format(0), 0.07) == [e.PlayoutCleared(heard=0.02, discarded=0.0)]
     assert app.receive("MEDIA_MARK_PROCESSED m", 0.08) == [e.MarkReached("m")]
+
+
+def test_a_platform_that_changes_the_direction() -> None:
+    app = toy(ToyCodec(Capabilities(clear=Support.NATIVE)))
+    app.send(c.SendAudio(FRAME), 0.0)
+    cleared = e.PlayoutCleared(heard=0.0, discarded=0.02)
+    assert app.receive("listen", 0.001) == [e.DirectionChanged(e.Direction.IN), cleared]
+    with pytest.raises(LocalProtocolError, match="direction is 'in'"):
+        app.send(c.SendAudio(FRAME), 0.1)
+    assert app.receive("both", 0.2) == [e.DirectionChanged(e.Direction.BOTH)]
+    assert app.receive("both", 0.2) == []
+    assert app.send(c.SendAudio(FRAME), 0.3) == [Transmit(FRAME)]
