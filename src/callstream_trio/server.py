@@ -6,8 +6,9 @@ import contextlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import h11
@@ -72,7 +73,10 @@ class ServerSettings:
 
     admission: Admission = attrs.field(factory=Admission)
     limits: ServerLimits = attrs.field(factory=ServerLimits)
-    session_limits: Limits = attrs.field(factory=Limits)
+    session_limits: Limits = attrs.field(factory=lambda: Limits(max_pending_audio=1024 * 1024))
+    """A megabyte of audio per call may wait for the platform: ten seconds of 48 kHz, two minutes of ulaw."""
+    profiles: Mapping[str, Any] = attrs.field(factory=dict)
+    """What is known of the platforms beforehand, by dialect: Asterisk's option `p`, a PBX's sample rate."""
     playout: PlayoutSettings = attrs.field(factory=PlayoutSettings)
     link_limits: LinkLimits = attrs.field(factory=LinkLimits)
     call_limits: CallLimits = attrs.field(factory=CallLimits)
@@ -306,7 +310,13 @@ class Server:
         self.tolerated.update(call.stats.tolerated)
 
     def _make_session(self, dialect: Dialect) -> AppSession:
-        return AppSession(dialect, limits=self.settings.session_limits, settings=self.settings.playout, now=clock())
+        return AppSession(
+            dialect,
+            self.settings.profiles.get(dialect.name),
+            limits=self.settings.session_limits,
+            settings=self.settings.playout,
+            now=clock(),
+        )
 
 
 async def run_handler(handler: Handler, call: Call, *, grace: float, peer: str) -> None:

@@ -15,6 +15,10 @@ import trio_websocket
 import websockets
 from wsproto.utilities import generate_accept_token
 
+from callstream_core import Clock
+from callstream_core import events as e
+from callstream_core.dialects.asterisk import AsteriskProfile
+from callstream_trio.call import Call
 from callstream_trio.dial import DialSettings, joined
 from callstream_trio.hub import Hub
 from callstream_trio.server import Server, open_listeners
@@ -268,3 +272,19 @@ async def test_a26_silence_ends_nothing() -> None:
         for silent in (peer, other):
             await silent.say(FRAMES[1])
             assert await silent.audio(160) == FRAMES[1]
+
+
+async def test_what_is_known_of_a_platform_beforehand() -> None:
+    # Option `p` is not announced: without the profile, 320 bytes would leave as one message.
+    profiles = {"asterisk": AsteriskProfile(format="ulaw", passthrough=True)}
+    sent: list[e.SessionOpened] = []
+
+    async def say_two_packets(call: Call) -> None:
+        sent.append(call.info)
+        await call.play(FRAMES[1])
+        await call.play(FRAMES[2])
+        await call.wait_ended()
+
+    async with serving(say_two_packets, profiles=profiles) as server, calling(server) as peer:
+        assert await peer.audio(320) == FRAMES[1] + FRAMES[2]
+    assert sent[0].capabilities.clock is Clock.APP
