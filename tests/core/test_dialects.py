@@ -18,7 +18,7 @@ def test_each_dialect_is_found_by_name_path_and_subprotocol(name: str) -> None:
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown dialect 'nonesuch'; there are .*asterisk"):
+    with pytest.raises(ValueError, match=r"unknown dialect 'nonesuch'; there are .*asterisk"):
         dialects.get("nonesuch")
 
 
