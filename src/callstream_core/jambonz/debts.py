@@ -1,0 +1,75 @@
+"""Which messages still want their ack, and until when."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import attrs
+
+from callstream_core.errors import LocalProtocolError
+from callstream_core.jambonz.words import AckReason, Question
+
+
+@attrs.frozen
+class Debt:
+    """One message that wants an ack."""
+
+    question: Question
+    deadline: float
+
+
+class Debts:
+    """The acks that are owed, oldest first. Each is settled once."""
+
+    __slots__ = ("_owed", "_settled")
+
+    def __init__(self, max_settled: int) -> None:
+        self._owed: dict[str, Debt] = {}
+        self._settled: deque[tuple[str, AckReason | None]] = deque(maxlen=max_settled)
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def __iter__(self) -> Iterator[Debt]:
+        return iter(list(self._owed.values()))
+
+    def __contains__(self, msgid: str) -> bool:
+        return msgid in self._owed
+
+    @property
+    def earliest(self) -> float | None:
+        """The first deadline."""
+        return min((debt.deadline for debt in self._owed.values()), default=None)
+
+    def is_known(self, msgid: str) -> bool:
+        """Tell whether a message of this id wants an ack, or had it."""
+        return msgid in self._owed or any(msgid == settled for settled, _ in self._settled)
+
+    def owe(self, question: Question, deadline: float) -> None:
+        """Take on a debt."""
+        self._owed[question.msgid] = Debt(question, deadline)
+
+    def find(self, msgid: str) -> Debt:
+        """Return a debt. Raise `LocalProtocolError` where nothing is owed."""
+        debt = self._owed.get(msgid)
+        if debt is None:
+            for settled, reason in self._settled:
+                if settled == msgid:
+                    why = "it was acked before" if reason is None else f"the session has acked it: {reason.value}"
+                    raise LocalProtocolError(f"message {msgid!r} cannot be acked: {why}")
+            raise LocalProtocolError(f"message {msgid!r} cannot be acked: there is none that wants it")
+        return debt
+
+    def settle(self, msgid: str, reason: AckReason | None = None) -> None:
+        """Note that a message was acked, by whom its `reason` tells: none means the application."""
+        self._owed.pop(msgid, None)
+        self._settled.append((msgid, reason))
+
+    def due(self, now: float) -> list[Debt]:
+        """Return the debts whose deadline has come."""
+        return [debt for debt in self._owed.values() if debt.deadline <= now]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._owed.clear()

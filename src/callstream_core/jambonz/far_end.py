@@ -1,0 +1,104 @@
+"""The dialled party of a `dial` verb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callstream_core.jambonz import happenings as h
+from callstream_core.jambonz import verbs as v
+from callstream_core.jambonz import words as w
+from callstream_core.jambonz.profile import Leg
+from callstream_core.jambonz.running import Call
+from callstream_core.jambonz.values import Hook, Object
+
+
+class FarEnd:
+    """The leg that a `dial` makes, if one runs."""
+
+    def __init__(self, call: Call) -> None:
+        self.leg: Leg | None = None
+        self.confirms: str | None = None
+        """The question whose ack the bridge waits for."""
+        self._call = call
+        self._verb: v.Dial | None = None
+        self._count = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the party is on the line, or rings."""
+        return self.leg is not None and self.leg.status in ("trying", "ringing", "early-media", "in-progress")
+
+    def dial(self, verb: v.Dial) -> None:
+        """Call the first target."""
+        self._count += 1
+        self._verb = verb
+        owner = self._call.leg
+        target = verb.target[0] if verb.target else None
+        self.leg = Leg(
+            sid=f"{owner.sid}-b{self._count}",
+            direction="outbound",
+            caller=verb.caller_id or owner.caller,
+            called=(target and (target.number or target.sip_uri or target.name)) or "",
+            sbc_callid=f"{owner.sbc_callid}-b{self._count}",
+            call_id=f"{owner.call_id}-b{self._count}",
+            parent=owner.sid,
+            caller_id=verb.caller_id or owner.caller,
+            customer_data=verb.tag,
+        )
+        self._call.tell_status(self.leg)
+
+    def ring(self, rang: h.FarEndRang) -> None:
+        """Note that it rings."""
+        if self.leg is not None and self.is_up:
+            self.leg.move("ringing" if rang.status == 180 else "early-media", rang.status)
+            self._call.tell_status(self.leg)
+
+    def answer(self, now: float) -> None:
+        """Note that it answers; join the parties unless a hook has to confirm it."""
+        if self.leg is None or not self.is_up or self._verb is None:
+            return
+        self.leg.move("in-progress", 200)
+        self.leg.answered_at = now
+        self._call.tell_status(self.leg)
+        hook = self._verb.confirm_hook
+        url = hook.url if isinstance(hook, Hook) else hook
+        if url:
+            self.confirms = self._call.ask(w.TargetAnswered, self.leg.data(self._call.profile), url)
+        elif self._call.leg.answered_at is None:
+            self._call.answer(now)
+
+    def refuse(self, refused: h.FarEndRefused) -> None:
+        """Note that it does not want to talk."""
+        if self.leg is not None and self.is_up:
+            is_busy = refused.status in (486, 600)
+            status = "no-answer" if refused.status == 487 else "busy" if is_busy else "failed"
+            self.leg.move(status, refused.status, refused.reason)
+            self._call.tell_status(self.leg)
+
+    def hang_up(self, now: float, headers: Any = None) -> None:
+        """End its leg."""
+        self.confirms = None
+        if self.leg is None or not self.is_up:
+            return
+        if self.leg.answered_at is None:
+            self.leg.move("no-answer", 487)
+        else:
+            self.leg.move("completed", 200)
+            self.leg.duration = int(now - self.leg.answered_at)
+            self.leg.headers = headers or None
+        self._call.tell_status(self.leg)
+
+    def give_up(self, now: float) -> None:
+        """End its leg, unless it has answered."""
+        self.hang_up(now)
+
+    def result(self) -> Object:
+        """Return what the hook reports."""
+        if self.leg is None:
+            return {}
+        return {
+            "dial_call_status": self.leg.status,
+            "dial_sip_status": self.leg.sip_status,
+            "dial_call_sid": self.leg.sid,
+            "dial_sbc_callid": self.leg.sbc_callid,
+        }
