@@ -1,0 +1,49 @@
+"""An echo for phone calls: aiohttp."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+
+from aiohttp import WSMsgType, web
+from application import react
+
+from callstream_core import AppSession, State, dialects
+from callstream_core.outputs import CloseLink, Output, Transmit
+
+
+async def run_call(request: web.Request) -> web.WebSocketResponse:
+    clock = asyncio.get_running_loop().time
+    session = AppSession(dialects.get("asterisk"), now=clock())
+    link = web.WebSocketResponse(protocols=["media"], compress=False)
+    await link.prepare(request)
+
+    async def perform(outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Transmit):
+                send = link.send_str if isinstance(output.message, str) else link.send_bytes
+                await send(output.message)
+            elif isinstance(output, CloseLink):
+                await link.close(code=output.code or 1000, message=output.reason.encode())
+            for command in react(output):
+                await perform(session.send(command, clock()))
+
+    while session.state is not State.CLOSED:
+        message = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(session.next_timeout()):
+                message = await link.receive()
+        if message is not None and message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            await perform(session.receive(message.data, clock()))
+        elif message is not None:
+            await perform(session.receive_close(link.close_code, clock()))
+        await perform(session.handle_timeout(clock()))
+    return link
+
+
+if __name__ == "__main__":
+    app = web.Application()
+    app.router.add_get("/asterisk", run_call)
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 8787))
+    print(listener.getsockname()[1], flush=True)
+    web.run_app(app, sock=listener, print=None)

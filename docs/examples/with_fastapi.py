@@ -1,0 +1,51 @@
+"""An echo for phone calls: FastAPI (or Starlette) under uvicorn."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+
+import uvicorn
+from application import react
+from fastapi import FastAPI, WebSocket
+
+from callstream_core import AppSession, State, dialects
+from callstream_core.outputs import CloseLink, Output, Transmit
+
+app = FastAPI()
+
+
+@app.websocket("/asterisk")
+async def run_call(link: WebSocket) -> None:
+    clock = asyncio.get_running_loop().time
+    session = AppSession(dialects.get("asterisk"), now=clock())
+    await link.accept("media" if "media" in link.scope["subprotocols"] else None)
+
+    async def perform(outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Transmit):
+                key = "text" if isinstance(output.message, str) else "bytes"
+                await link.send({"type": "websocket.send", key: output.message})
+            elif isinstance(output, CloseLink) and link.client_state.name == "CONNECTED":
+                await link.close(output.code or 1000, output.reason)
+            for command in react(output):
+                await perform(session.send(command, clock()))
+
+    while session.state is not State.CLOSED:
+        heard = {"type": "nothing"}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(session.next_timeout()):
+                heard = await link.receive()
+        if heard["type"] == "websocket.receive":
+            message = heard.get("text") if heard.get("bytes") is None else heard["bytes"]
+            await perform(session.receive(message, clock()))
+        elif heard["type"] == "websocket.disconnect":
+            await perform(session.receive_close(heard.get("code"), clock()))
+        await perform(session.handle_timeout(clock()))
+
+
+if __name__ == "__main__":
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 8787))
+    print(listener.getsockname()[1], flush=True)
+    config = uvicorn.Config(app, ws="wsproto", ws_ping_interval=None, ws_per_message_deflate=False)
+    uvicorn.Server(config).run([listener])
