@@ -181,6 +181,11 @@ class Profile(Protocol):
         ...
 
     @property
+    def tracks(self) -> Sequence[str]:
+        """Names of the tracks that carry the caller's audio, or each party's, from the beginning."""
+        ...
+
+    @property
     def crashes_on_pong(self) -> bool:
         """Whether a pong that nobody asked for ends this platform's process."""
         ...

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from callstream_core.dialect import Capabilities
 
 
+CALLER = "caller"
+"""The track of a call that has only one."""
+
+
 class MarkOutcome(enum.Enum):
     """How a mark ended. Each placed mark ends exactly once."""
 
@@ -67,7 +71,7 @@ class AudioReceived:
     """A piece of the caller's audio, in the format of its track."""
 
     data: bytes
-    track: str = "caller"
+    track: str = CALLER
 
 
 @attrs.frozen

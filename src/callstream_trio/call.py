@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -13,46 +14,24 @@ from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.app_session import AppSession
 from callstream_core.audio import AudioFormat, linear
+from callstream_core.errors import LocalProtocolError
 from callstream_core.outputs import FramePlayed
 from callstream_core.resample import Converter
 from callstream_trio.admission import Request
+from callstream_trio.call_limits import CallLimits, CallStats
 from callstream_trio.hub import clock
 from callstream_trio.link import Link, Said
 from callstream_trio.sinks import Sink
 from callstream_trio.sound import read_pieces
+from callstream_trio.tracks import Listening, Track, Tracks
+
+__all__ = ["Call", "CallEnded", "CallLimits", "CallStats"]
 
 _LOOK = 0.05
 
 
 class CallEnded(Exception):
     """The call is over; what was asked cannot be done any more. Leaving a handler with it is a normal end."""
-
-
-@attrs.frozen(kw_only=True)
-class CallLimits:
-    """The bounds of what waits for a handler."""
-
-    max_events: int = 1024
-    """Events that a handler may leave unread; the oldest is dropped and counted."""
-    max_unread_audio: float = 2.0
-    """Seconds of caller audio that a handler may leave unread; the oldest is dropped and counted."""
-    max_ahead: float = 1.0
-    """Seconds of audio that `play` leaves waiting in the session when it returns."""
-
-
-@attrs.define
-class CallStats:
-    """What happened on a call so far."""
-
-    events_dropped: int = 0
-    audio_dropped: int = 0
-    """Pieces of caller audio that no one read in time."""
-    sink_refused: int = 0
-    """Replies of a sink that the session would not take."""
-    messages_received: int = 0
-    messages_sent: int = 0
-    tolerated: dict[str, int] = attrs.field(factory=dict)
-    """Every tolerance that the session needed, by name."""
 
 
 class Call:
@@ -69,6 +48,7 @@ class Call:
         self._sink: Sink | None = None
         self._events: deque[e.Event] | None = None
         self._audio: deque[bytes] | None = None
+        self._tracks: Tracks | None = None
         self._unread = 0
         self._clears: list[list[e.PlayoutCleared]] = []
         self._when_ended: Callable[[], None] | None = None
@@ -89,13 +69,20 @@ class Call:
         if type(said) is e.AudioReceived:
             if self._sink is not None:
                 return self._sink.take(said, now)
-            self._keep_audio(said.data)
+            if self._tracks is None:
+                self._keep_audio(said.data)
+            else:
+                self._tracks.keep(said, now)
         elif isinstance(said, e.PlayoutCleared) and self._clears:
             self._clears.pop(0).append(said)
         elif not isinstance(said, FramePlayed):
             if isinstance(said, e.SessionOpened):
                 self._info = said
+                if said.capabilities.has_tracks:
+                    self._tracks = Tracks(self.limits.max_unread_audio)
             else:
+                if self._tracks is not None:
+                    self._tracks.hear(said)  # type: ignore[arg-type]
                 self._keep_event(said)  # type: ignore[arg-type]
             if isinstance(said, e.SessionClosed):
                 self._end(said)
@@ -128,8 +115,11 @@ class Call:
         if self._events is None:
             self._events = deque()
         if len(self._events) >= self.limits.max_events:
-            self._events.popleft()
             self._dropped.events_dropped += 1
+            if isinstance(event, e.Tolerated | e.MessageIgnored):
+                # Remarks on the peer's manners push out nothing that matters.
+                return
+            self._events.popleft()
         self._events.append(event)
 
     def _keep_audio(self, data: bytes) -> None:
@@ -183,10 +173,17 @@ class Call:
         session = link.session if link else None
         return attrs.evolve(
             self._dropped,
+            audio_dropped=self._dropped.audio_dropped + (self._tracks.all_dropped if self._tracks else 0),
+            dropped_by_track=self._tracks.dropped if self._tracks else {},
             messages_received=link.messages_received if link else 0,
             messages_sent=link.messages_sent if link else 0,
             tolerated=dict(session.counters) if session else {},
         )
+
+    @property
+    def tracks(self) -> list[str]:
+        """The parties that are there now, where each has a track of its own."""
+        return self._tracks.open if self._tracks else []
 
     # Commands
 
@@ -197,8 +194,11 @@ class Call:
         self._link.say(command)
 
     async def answer(self) -> None:
-        """Take the call. Harmless where the platform has answered by itself."""
-        await self._say(c.Answer())
+        """Take the call. Harmless where the platform has answered by itself, or only lets us listen."""
+        if self._info is not None and self._info.capabilities.is_tap:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._say(c.Answer())
 
     async def reject(self, reason: str = "") -> None:
         """Refuse the call."""
@@ -295,9 +295,14 @@ class Call:
         self._sink = sink
         if sink is None or self._link is None:
             return
-        for data in waiting or ():
-            for command in sink.take(e.AudioReceived(data), clock()):
-                self.say(command)
+        now = clock()
+        pieces = [(e.AudioReceived(data), now) for data in waiting or ()]
+        for piece, at in (*pieces, *(self._tracks.empty() if self._tracks else ())):
+            for command in sink.take(piece, at):
+                try:
+                    self.say(command)
+                except LocalProtocolError:
+                    self.refused()
 
     async def wait_ended(self) -> e.SessionClosed:
         """Wait for the end of the call."""
@@ -331,12 +336,28 @@ class Call:
             await self._changed.park()
         return self._events.popleft()
 
-    def audio(self, rate: int | None = None) -> AsyncIterator[bytes]:
+    def audio(self, rate: int | None = None, *, track: str | None = None) -> AsyncIterator[bytes]:
         """Iterate over the caller's audio until the call ends: as it comes, or as 16-bit linear mono at `rate`.
 
-        Pieces that waited are given as one.
+        Where each party has a track of its own, name one: the iteration ends with it. Pieces that waited are given
+        as one.
         """
-        return _Audio(self, Converter(self.info.caller_format, linear(rate)).feed if rate is not None else None)
+        if track is None and self.info.capabilities.has_tracks:
+            raise ValueError("every party has a track of its own: call.audio(track=…), as TrackStarted names them")
+        chosen = None if track is None else self._find(track)
+        source = chosen.format if chosen else self.info.caller_format
+        convert = Converter(source, linear(rate)).feed if rate is not None else None
+        return Listening(self.next_audio if chosen is None else partial(self._next_of, chosen), convert)
+
+    def _find(self, track: str) -> Track:
+        if self._tracks is None:
+            raise ValueError("this call's audio is not in tracks: call.audio() without one")
+        return self._tracks.find(track)
+
+    async def _next_of(self, track: Track) -> bytes:
+        while not track.size and not track.is_ended and self.ended is None:
+            await self._changed.park()
+        return track.take()
 
     async def next_audio(self) -> bytes:
         """Wait for caller audio, and return all that waits, or one packet; nothing when the call is over."""
@@ -371,21 +392,3 @@ class Call:
     async def _wait_until(self, deadline: float) -> None:
         with trio.move_on_after(max(deadline - clock(), 0)):
             await self._changed.park()
-
-
-@attrs.frozen
-class _Audio:
-    """A call's audio, piece by piece."""
-
-    call: Call
-    convert: Callable[[bytes], bytes] | None
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while data := await self.call.next_audio():
-            piece = self.convert(data) if self.convert else data
-            if piece:
-                return piece
-        raise StopAsyncIteration

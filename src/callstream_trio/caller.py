@@ -41,7 +41,7 @@ class Caller:
         self._hub = hub
         self._heard: deque[Heard] = deque()
         self._link: Link | None = None
-        self._waiting: deque[bytes] = deque()
+        self._waiting: dict[str, deque[bytes]] = {}
         self._pacer: Pacer | None = None
         self._is_gone = False
         self._changed = trio.lowlevel.ParkingLot()
@@ -68,18 +68,19 @@ class Caller:
 
     # What the caller does
 
-    def say_audio(self, data: bytes) -> None:
-        """Speak, in the call's format. The last frame is filled up with silence."""
+    def say_audio(self, data: bytes, *, track: str | None = None) -> None:
+        """Speak, in the call's format: as the first party, or on the track of another. The last frame is filled up."""
         audio = self.format
         if self._pacer is None:
             self._pacer = Pacer(audio.ptime, max_burst_packets=1000)
+        waiting = self._waiting.setdefault(track or self.session.profile.tracks[0], deque())
         if self.session.profile.playout.is_packets:
-            self._waiting.append(data)
+            waiting.append(data)
         else:
             data += audio.silence(-len(data) % audio.frame_size)
             for start in range(0, len(data), audio.frame_size):
-                self._waiting.append(data[start : start + audio.frame_size])
-        if self._waiting and self.scheduled is None:
+                waiting.append(data[start : start + audio.frame_size])
+        if waiting and self.scheduled is None:
             now = clock()
             self._pacer.begin(now)
             self._hub.schedule(self, max(self._pacer.next_due, now))
@@ -88,6 +89,15 @@ class Caller:
         """Press keys."""
         for digit in digits:
             self._say(e.DigitReceived(digit))
+
+    def join(self, track: str, **details: str) -> None:
+        """Have another party join, where each has a track of its own; `details` are the platform's own words."""
+        self._say(e.TrackStarted(track=track, format=self.format, details=details))
+
+    def leave(self, track: str) -> None:
+        """Have a party leave, whatever it was about to say."""
+        self._waiting.pop(track, None)
+        self._say(e.TrackEnded(track))
 
     def hang_up(self) -> None:
         """End the call."""
@@ -170,10 +180,11 @@ class Caller:
         pacer, link = self._pacer, self._link
         if pacer is None or link is None:
             return
-        for _ in range(pacer.take(now, len(self._waiting))):
-            if self._waiting:
-                link.say(e.AudioReceived(self._waiting.popleft()))
-        if self._waiting:
+        for _ in range(pacer.take(now, max(map(len, self._waiting.values()), default=0))):
+            for track, waiting in list(self._waiting.items()):
+                if waiting and self.ended is None:
+                    link.say(e.AudioReceived(waiting.popleft(), track))
+        if any(self._waiting.values()):
             self._hub.schedule(self, pacer.next_due)
 
     def abandon(self, _error: Exception) -> None:

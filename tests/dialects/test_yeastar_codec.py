@@ -264,9 +264,9 @@ def test_a_pbx_that_garbles() -> None:
 
 
 def test_the_secret_is_a_header_of_any_name() -> None:
-    assert YeastarProfile().headers == ()
+    assert YeastarProfile().request_headers == ()
     assert YeastarProfile().rules.is_strict
-    assert YeastarProfile(secret_name="X-Tap-Key", secret="s").headers == (("X-Tap-Key", "s"),)
+    assert YeastarProfile(secret_name="X-Tap-Key", secret="s").request_headers == (("X-Tap-Key", "s"),)
     with pytest.raises(ValueError, match="rate"):
         YeastarProfile(rate=44100)
 

@@ -153,9 +153,9 @@ def test_a_recorder_does_not_grow_without_end() -> None:
     for _ in range(_MAX_WAITING // 1024 + 3):
         buffer.take(piece, 0.0)
     assert buffer.dropped == 3 * 1024
-    assert len(buffer.empty()) == _MAX_WAITING
-    buffer.take(piece, 0.0)
-    assert len(buffer.empty()) == 1024
+    assert sum(len(data) for _, _, data in buffer.empty()) == _MAX_WAITING
+    buffer.take(piece, 1.0)
+    assert buffer.empty() == [("caller", 1.0, bytes(1024))]
 
 
 # Handlers by name

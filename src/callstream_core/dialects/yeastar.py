@@ -77,7 +77,7 @@ class YeastarProfile:
         return AudioFormat(encoding="slin", rate=self.rate, frame_size=FRAGMENT, ptime=FRAGMENT / 2 / self.rate)
 
     @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
+    def request_headers(self) -> tuple[tuple[str, str], ...]:
         """The headers that the PBX adds to its upgrade request."""
         return ((self.secret_name, self.secret),) if self.secret else ()
 
@@ -186,7 +186,7 @@ class YeastarCodec:
     def _decode(self, found: fields.Object, out: list[e.Event]) -> None:
         details = {key: _name_of(found, key) for key in _DETAILS if found.get(key) is not None}
         channelid = _name_of(found, "channelid") if found.get("channelid") is not None else ""
-        track = channelid or details.get("number") or "caller"
+        track = channelid or details.get("number") or e.CALLER
         status = fields.text_of(found, "status", "")
         is_end = status == "end"
         text = fields.text_of(found, "audio", "")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from callstream_core.audio import AudioFormat
 from callstream_core.dialect import Capabilities, Clock, Patience, PlayoutTraits, Support
 from callstream_core.dialects.asterisk.formats import FORMATS
-from callstream_core.events import Direction, SessionOpened
+from callstream_core.events import CALLER, Direction, SessionOpened
 from callstream_core.websocket import Fragments, WebSocketRules, asterisk_rules
 
 
@@ -156,6 +156,11 @@ class AsteriskProfile:
     def patience(self) -> Patience:
         """Asterisk waits for ever: the dialplan decides."""
         return Patience()
+
+    @property
+    def tracks(self) -> Sequence[str]:
+        """One caller."""
+        return (CALLER,)
 
     @property
     def crashes_on_pong(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from callstream_core.audio import AudioFormat
 from callstream_core.dialect import Capabilities, Patience, PlayoutTraits, Support
-from callstream_core.events import Direction, SessionOpened
+from callstream_core.events import CALLER, Direction, SessionOpened
 from callstream_core.websocket import STRICT, WebSocketRules
 
 RATES = (8000, 16000, 24000, 44100, 48000, 96000)
@@ -138,6 +138,11 @@ class SinchProfile:
     def auto_answer(self) -> bool:
         """Never: the application decides."""
         return False
+
+    @property
+    def tracks(self) -> Sequence[str]:
+        """One caller."""
+        return (CALLER,)
 
     @property
     def crashes_on_pong(self) -> bool:
