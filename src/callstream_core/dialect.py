@@ -207,6 +207,8 @@ class Dialect:
     """Make the default profile."""
     subprotocols: tuple[str, ...] = ()
     """WebSocket subprotocols of this dialect, best first."""
+    attempts: int = 1
+    """How often the platform tries to connect, in all, when the application refuses."""
     paths: tuple[str, ...] = ()
     """Paths at which a server takes calls of this dialect."""
     recognizes: Callable[[str], bool]

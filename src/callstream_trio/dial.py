@@ -191,8 +191,8 @@ async def open_platform_link(
     settings: DialSettings | None = None,
 ) -> Link:
     """Call an application as a platform would, and announce the call; the hub runs it from then on."""
-    settings = settings or DialSettings()
     dialect = dialects.get(as_platform)
+    settings = settings or DialSettings(attempts=dialect.attempts)
     profile = profile or dialect.profile()
     offered = dialect.subprotocols if settings.subprotocols is None else settings.subprotocols
     sock, tls, early = await connect(url, settings, offered)

@@ -48,6 +48,7 @@ DIALECT = Dialect(
     codec=AsteriskCodec,
     profile=AsteriskProfile,
     subprotocols=("media",),
+    attempts=4,
     paths=("/asterisk",),
     recognizes=_is_start,
 )
