@@ -12,6 +12,7 @@ from callstream_core.commands import Answer, SendAudio
 from callstream_core.dialect import Profile
 from callstream_core.dialects.asterisk import AsteriskProfile, Syntax
 from callstream_core.dialects.sinch import SinchProfile
+from callstream_core.events import AudioReceived
 from callstream_core.outputs import Transmit
 from callstream_core.websocket import FrameDecoder, FrameEncoder
 
@@ -109,6 +110,23 @@ def _platform(name: str, frame: bytes) -> Work:
     return work
 
 
+def _tap(fragment: bytes) -> Work:
+    """Hear a party of a tapped call: JSON and base64, several of the others' frames in one message."""
+    yeastar = dialects.get("yeastar")
+    app, platform = AppSession(yeastar), PlatformSession(yeastar)
+    platform.open(0.0)
+    [said] = platform.send(AudioReceived(fragment, platform.profile.tracks[0]), 0.0)
+    assert isinstance(said, Transmit)
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        receive, message = app.receive, said.message
+        for moment in islice(moments, frames):
+            receive(message, moment * 0.08)
+
+    return work
+
+
 CASES: dict[str, Callable[[str, bytes], Work]] = {
     "app: receive": _receive,
     "app: send (ledger, framer, flow)": _send,
@@ -125,6 +143,7 @@ def run(*, rounds: int = 9, frames: int = 5000) -> dict[str, dict[str, float]]:
         for name, frame in (("ulaw", b"\x55" * 160), ("slin", b"\x11\x22" * 160), ("sinch", b"\x11\x22" * 160))
         for work, case in CASES.items()
     }
+    works["app: receive 80 ms, yeastar"] = _tap(bytes(range(256)) * 5)
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work(frames)
