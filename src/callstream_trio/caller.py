@@ -12,6 +12,7 @@ from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.audio import AudioFormat
 from callstream_core.dialect import Profile
+from callstream_core.machine import State
 from callstream_core.outputs import FramePlayed
 from callstream_core.pacer import Pacer
 from callstream_core.platform_session import PlatformSession
@@ -80,8 +81,12 @@ class Caller:
             data += audio.silence(-len(data) % audio.frame_size)
             for start in range(0, len(data), audio.frame_size):
                 waiting.append(data[start : start + audio.frame_size])
-        if waiting and self.scheduled is None:
-            now = clock()
+        # Where the application has to answer first, the caller waits for that.
+        if waiting and self.session.state is not State.RINGING:
+            self._talk(clock())
+
+    def _talk(self, now: float) -> None:
+        if self._pacer is not None and self.scheduled is None:
             self._pacer.begin(now)
             self._hub.schedule(self, max(self._pacer.next_due, now))
 
@@ -151,7 +156,7 @@ class Caller:
         """Take the link that carries this call."""
         self._link = link
 
-    def hear(self, said: Said, _now: float) -> tuple[()]:
+    def hear(self, said: Said, now: float) -> tuple[()]:
         """Take what the session heard."""
         if isinstance(said, FramePlayed):
             if len(self.heard_audio) < _MAX_AUDIO:
@@ -159,6 +164,8 @@ class Caller:
         elif isinstance(said, e.SessionClosed):
             self.ended = said
             self._waiting.clear()
+        elif isinstance(said, c.Answer):
+            self._talk(now)
         if len(self._heard) == _MAX_HEARD:
             self._heard.popleft()
             self.dropped += 1
