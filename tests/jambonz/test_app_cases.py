@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
-from callstream_core.commands import HangUp, When
 from callstream_core.errors import LocalProtocolError
 from callstream_core.events import MessageIgnored, PeerMisbehaved, Side
 from callstream_core.jambonz import orders as o
@@ -332,127 +330,9 @@ def test_p16_too_big_a_message() -> None:
     assert session.memory.verbs == 1
 
 
-@pytest.mark.parametrize(
-    ("state", "said"),
-    [("in-progress", "completed"), ("ringing", "no-answer")],
-)
-def test_p17_hanging_up_is_a_command_not_a_close(state: str, said: str) -> None:
-    session = offered()
-    session.send(o.Ack("m0", [v.Answer()]), 0)
-    session.receive(status(state), 0.1)
-    out = session.send(HangUp(), 1)
-    assert sent(out) == [{"type": "command", "command": "call:status", "data": {"call_status": said}}]
-    assert rest(out) == []
-    with pytest.raises(LocalProtocolError, match="while the session is ending"):
-        session.send(HangUp(), 1)
-    # Where jambonz never closes, we do.
-    assert session.next_timeout() == 11
-    closed = session.handle_timeout(11)
-    assert closed[0] == CloseLink(1000)
-    assert isinstance(closed[1], w.ControlClosed)
-    assert closed[1].outcome is w.Outcome.ENDED
-
-
-def test_p17_hanging_up_what_is_only_offered_or_after_the_last_word() -> None:
-    decline = {"verb": "sip:decline", "status": 480, "reason": "Temporarily Unavailable"}
-    assert sent(offered().send(HangUp(), 1)) == [ack("m0", decline)]
-    session = ControlSession()
-    session.receive(text("session:new", CALL | {"direction": "outbound"}, msgid="n"), 1)
-    assert sent(session.send(HangUp(), 1)) == [ack("n", {"verb": "hangup", "id": "v1"})]
-    (message,) = sent(running().send(HangUp(When.AFTER_PLAYOUT), 1))
-    assert message["queueCommand"]
-    assert message["data"] == [{"verb": "hangup"}]
-
-
-def test_p17_a_call_that_is_answered_while_we_refuse_it() -> None:
-    session = offered()
-    session.send(o.Ack("m0", [v.Answer()]), 0)
-    session.receive(status("trying"), 0.1)
-    session.send(HangUp(), 1)
-    out = session.receive(status("in-progress"), 1.1)
-    assert sent(out)[0]["data"] == {"call_status": "completed"}
-    assert sent(session.receive(status("in-progress"), 1.2)) == []
-
-
-def test_a_farewell_among_held_commands_ends_the_rest() -> None:
-    session = offered()
-    session.send(o.Ack("m0", [v.Answer()]), 0)
-    session.send(HangUp(), 0)
-    session.send(o.SetMute(True), 0)
-    assert [message["command"] for message in sent(session.handle_timeout(0.1))] == ["call:status"]
-    closed = session.receive_close(1000, 1)[-1]
-    assert isinstance(closed, w.ControlClosed)
-    assert closed.unsent == (o.SetMute(True),)
-
-
 def test_p18_subprotocols() -> None:
     assert choose_subprotocol(["x", "ws.jambonz.org"]) == "ws.jambonz.org"
     assert choose_subprotocol(["audio.jambonz.org"]) is None
-
-
-def result(name: object, reason: str = "") -> str:
-    data = {"id": name, "status": "failed", "reason": reason} if reason else {"id": name, "status": "ok"}
-    return text("tts:tokens-result", data)
-
-
-def tts(event: str) -> str:
-    return text("tts:streaming-event", {"event_type": event})
-
-
-def test_p19_full_is_kept_and_sent_again() -> None:
-    session = running()
-    assert len(sent(session.send(o.SendTokens(1, "one "), 1))) == 1
-    assert session.send(o.SendTokens(2, "two "), 1) == []
-    assert session.send(o.SendTokens(3, "three "), 1) == []
-    session.send(o.FlushTokens(), 1)
-    assert session.receive(tts("stream_paused"), 1)[0] == w.SpeechStreamChanged(
-        msgid="m", call_sid="c-1", data={"event_type": "stream_paused"}
-    )
-    assert session.receive(result(1, "full"), 1) == []
-    assert session.pending_tokens == 14
-    out = session.receive(tts("stream_resumed"), 2)
-    (message, flush) = sent(out) if len(sent(out)) == 2 else (*sent(out), None)
-    assert message["data"] == {"id": 3, "tokens": "one two three "}
-    assert flush is None
-    out = session.receive(result(3), 2)
-    assert [answer.id for answer in rest(out) if isinstance(answer, w.TokensAnswered)] == [1, 2, 3]
-    assert [message["command"] for message in sent(out)] == ["tts:flush"]
-
-
-def test_tokens_are_dropped_by_a_clear_or_the_caller() -> None:
-    session = running()
-    session.send(o.SendTokens(1, "a"), 1)
-    session.send(o.SendTokens(2, "b"), 1)
-    out = session.send(o.ClearTokens(), 1)
-    assert out[0] == w.TokensDropped((2,))
-    assert sent(out) == [{"type": "command", "command": "tts:clear"}]
-    session.send(o.SendTokens(3, "c"), 1)
-    out = session.receive(tts("user_interruption"), 1)
-    assert out[1:] == [w.TokensDropped((3,))]
-    # The first one was never answered.
-    assert session.next_timeout() == 6
-    assert session.handle_timeout(6) == [w.TokensDropped((1,))]
-    assert isinstance(session.receive(result("unasked"), 6)[0], w.TokensAnswered)
-    assert len(sent(session.send(o.SendTokens(4, "d"), 6))) == 1
-
-
-def test_tokens_wait_within_bounds_and_travel_within_jambonz_buffer() -> None:
-    session = running(limits=ControlLimits(max_pending_tokens=2000, max_pending_pieces=4))
-    session.send(o.SendTokens(1, "x" * 900), 1)
-    session.send(o.SendTokens(2, "y" * 900), 1)
-    session.send(o.SendTokens(3, "z" * 900), 1)
-    with pytest.raises(LocalProtocolError, match="wait to be spoken"):
-        session.send(o.SendTokens(4, "z" * 900), 1)
-    (message,) = sent(session.receive(result(1), 1))
-    assert message["data"]["id"] == 2
-    for name in range(3):
-        session.send(o.SendTokens(f"n{name}", "."), 1)
-    with pytest.raises(LocalProtocolError, match="4 pieces"):
-        session.send(o.FlushTokens(), 1)
-    with pytest.raises(LocalProtocolError, match="1000 at most"):
-        session.send(o.SendTokens(9, "\U0001f600" * 501), 1)
-    session.receive(status("completed"), 2)
-    assert session.pending_tokens == 0
 
 
 def test_p20_users_data_is_verbatim() -> None:
@@ -525,73 +405,3 @@ def test_verbs_get_ids_that_count_on() -> None:
     assert message["data"] == [{"verb": "answer", "id": "v3"}, {"verb": "room", "a": 1}]
     (message,) = sent(session.send(o.Redirect((v.Answer(),), queue=True), 1))
     assert message["data"][0]["id"] == "v5"
-
-
-@pytest.mark.parametrize(
-    ("code", "outcome", "redials"),
-    [
-        (1000, w.Outcome.ENDED, w.Redial.NO),
-        (1001, w.Outcome.REJECTED, w.Redial.NO),
-        (1009, w.Outcome.LOST, w.Redial.SOON),
-        (1005, w.Outcome.LOST, w.Redial.SOON),
-        (None, w.Outcome.LOST, w.Redial.SOON),
-    ],
-)
-def test_what_jambonz_close_means(code: int | None, outcome: w.Outcome, redials: w.Redial) -> None:
-    session = offered()
-    session.send(o.Ack("m0", [v.Answer()]), 0)
-    out = session.receive_close(code, 1)
-    closed = out[-1]
-    assert isinstance(closed, w.ControlClosed)
-    assert (closed.outcome, closed.redials) == (outcome, redials)
-    assert out[:-1] == ([] if code is None else [CloseLink(None if code == 1005 else code)])
-    assert session.receive_close(code, 1) == session.fail(1011, "", 1) == session.handle_timeout(99) == []
-    with pytest.raises(LocalProtocolError, match="closed"):
-        session.send(o.FlushTokens(), 1)
-
-
-@pytest.mark.parametrize(
-    ("code", "outcome", "redials", "goes_on"),
-    [
-        (1000, w.Outcome.LEFT, w.Redial.NO, None),
-        (4000, w.Outcome.LOST, w.Redial.SOON, True),
-        (1012, w.Outcome.LOST, w.Redial.SOON, True),
-    ],
-)
-def test_our_close_code_decides(code: int, outcome: w.Outcome, redials: w.Redial, goes_on: bool | None) -> None:
-    out = running().send(o.Disconnect(code, "bye"), 1)
-    assert out[0] == CloseLink(code, "bye")
-    closed = out[1]
-    assert isinstance(closed, w.ControlClosed)
-    assert (closed.outcome, closed.redials, closed.call_continues) == (outcome, redials, goes_on)
-
-
-def test_close_codes_that_cannot_be_sent_and_failures_of_the_link() -> None:
-    session = running()
-    for code in (0, 999, 1005, 1006, 5000):
-        with pytest.raises(LocalProtocolError, match="close code"):
-            session.send(o.Disconnect(code), 1)
-    assert session.fail(1011, "handler raised", 1)[0] == CloseLink(1011, "handler raised")
-
-
-def test_after_the_last_connection_jambonz_dials_only_when_needed() -> None:
-    session = running()
-    session.memory = attrs.evolve(session.memory, connections=5)
-    closed = session.receive_close(None, 1)[-1]
-    assert isinstance(closed, w.ControlClosed)
-    assert closed.redials is w.Redial.WHEN_NEEDED
-
-
-def test_no_opening_message() -> None:
-    session = ControlSession(now=0)
-    assert session.handle_timeout(9) == []
-    out = session.handle_timeout(10)
-    assert out[1] == CloseLink(1002, "no opening message")
-    assert ControlSession().next_timeout() is None
-
-
-def test_an_offer_that_the_caller_did_not_wait_for() -> None:
-    session = offered()
-    out = session.receive(status("no-answer"), 1)
-    assert sent(out) == [ack("m0", {"verb": "pause", "length": 1})]
-    assert session.state is ControlState.ENDING

@@ -35,6 +35,14 @@ def test_c24_queueing_wakes_an_idle_call() -> None:
     assert sim.wait(1) == ["finished q1", "starting q2", "finished q2"]
 
 
+def test_queueing_has_a_bound() -> None:
+    sim = running(ANSWER, pause(1, "a"), max_stack=1)
+    sim.order("redirect", [pause(0, "b")], queueCommand=True)
+    sim.order("redirect", [pause(0, "c")], queueCommand=True)
+    sim.heard()
+    assert sim.wait(2) == ["finished a", "starting b", "finished b"]
+
+
 def test_c25_redirect_with_an_invalid_verb() -> None:
     sim = running(ANSWER, pause(1, "a"))
     sim.heard()

@@ -73,22 +73,30 @@ def test_c8_offer() -> None:
     assert len(set(msgids)) == len(msgids) == 3
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        pytest.param((), "malformed jambonz payload: must be array", id="c9"),
-        pytest.param(([],), "no application provided", id="c10"),
-        pytest.param(([{"verb": "sing"}],), "invalid instruction: sing", id="c11"),
-        pytest.param(([{"verb": "say", "text": "x", "nope": 1}],), "say: unknown property nope", id="c12"),
-    ],
-)
-def test_c9_c10_c11_c12_unusable_first_ack(data: tuple[object, ...], reason: str) -> None:
+def rejected(*data: list[dict[str, object]]) -> str | None:
+    """Return why jambonz rejects a call whose offer is acked so."""
     sim = Sim()
     sim.heard()
     assert sim.ack(*data) == ["close 1001"]
-    assert sim.rejection == reason
     assert sim.wait(9) == []
     assert sim.platform.next_timeout() is None
+    return sim.rejection
+
+
+def test_c9_first_ack_without_data() -> None:
+    assert rejected() == "malformed jambonz payload: must be array"
+
+
+def test_c10_first_ack_without_verbs() -> None:
+    assert rejected([]) == "no application provided"
+
+
+def test_c11_first_ack_with_an_unknown_verb() -> None:
+    assert rejected([{"verb": "sing"}]) == "invalid instruction: sing"
+
+
+def test_c12_first_ack_with_an_unknown_property() -> None:
+    assert rejected([{"verb": "say", "text": "x", "nope": 1}]) == "say: unknown property nope"
 
 
 def test_c13_no_first_ack() -> None:
@@ -235,6 +243,38 @@ def test_a_graceful_close_while_a_reconnect_waits_ends_the_call_by_its_deadline(
     sim.wait(5)
     assert sim.did(h.Requested)[-1].method == "BYE"
     assert sim.platform.next_timeout() is None
+
+
+def test_a_socket_that_was_lost_is_not_lost_again() -> None:
+    sim = running(ANSWER, notifies=False)
+    sim.heard()
+    sim.close(4000)
+    assert sim.close(None) == []
+    assert sim.refuse(h.Refusal.CONNECTION) == []
+    assert sim.platform.link_opened(sim.now) == []
+    assert sim.wait(0.6) == ["dial", "session:reconnect"]
+    assert sim.ack(msgid="another") == []
+
+
+def test_a_stall_of_the_last_dialling_is_the_end() -> None:
+    sim = running(ANSWER, notifies=False)
+    sim.close(4000)
+    sim.opens = False
+    sim.heard()
+    assert sim.hang_up() == ["dial", "cs completed"][:1]
+    assert sim.wait(2) == ["close None"]
+    assert sim.platform.next_timeout() is None
+
+
+def test_the_caller_leaves_while_the_first_socket_is_dialled() -> None:
+    sim = Sim(opens=False)
+    sim.hang_up()
+    sim.refuse(h.Refusal.SUBPROTOCOL)
+    assert sim.rejection is None
+    assert sim.platform.next_timeout() is None
+    sim = Sim(opens=False, is_outbound=True)
+    sim.heard()
+    assert sim.happen(h.FarEndRefused()) == ["close None"]
 
 
 def test_calls_that_have_not_begun_or_are_over() -> None:

@@ -1,11 +1,12 @@
 """jambonz call control (`ws.jambonz.org`): verbs, hooks, acks and commands, for both ends of the socket.
 
 `ControlSession` is the application's end of one socket, `ControlPlatform` a simulated jambonz with all sockets of one
-call. `verbs` and `parts` hold what a call can be told to do, `words` what jambonz says, `orders` what it is told, and
+call. `verbs` and `parts` hold what a call can be told to do, `words` what jambonz says, `results`
+what hooks report, `orders` what it is told, and
 `happenings` what befalls a simulated call.
 """
 
-from callstream_core.jambonz import happenings, orders, parts, verbs, words
+from callstream_core.jambonz import happenings, orders, parts, results, verbs, words
 from callstream_core.jambonz.call_memory import CallMemory
 from callstream_core.jambonz.codec import SUBPROTOCOL
 from callstream_core.jambonz.control_platform import ControlPlatform
@@ -29,6 +30,7 @@ __all__ = [
     "happenings",
     "orders",
     "parts",
+    "results",
     "verbs",
     "words",
 ]

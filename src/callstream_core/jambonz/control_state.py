@@ -95,7 +95,8 @@ def _meaning_of(code: int | None, initiator: Side, state: ControlState, *, is_ca
 def farewell(command: HangUp, is_answered: bool | None) -> o.Order:
     """Return the command that ends a call: never a bare close, after which an idle call would stay up in silence."""
     if command.when is When.AFTER_PLAYOUT:
-        return o.Redirect((Hangup(),), queue=True)
+        # Of the two, jambonz skips the one that does not fit the call's state by then.
+        return o.Redirect((Hangup(),) if is_answered else (Hangup(), *refusal(is_answered)), queue=True)
     return o.SetCallStatus(o.LastStatus.NO_ANSWER if is_answered is False else o.LastStatus.COMPLETED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from callstream_core.jambonz.codec import stack_json
 from callstream_core.jambonz.values import Verb
 from callstream_core.jambonz.verbs import Pause
 
@@ -53,7 +54,12 @@ class ControlLimits:
 class ControlSettings:
     """How an application's end behaves by itself."""
 
-    holding_verbs: tuple[Verb, ...] = (Pause(length=1),)
+    holding_verbs: tuple[Verb, ...] = attrs.field(default=(Pause(length=1),))
     """Acks an offer that nobody has answered in time: the call goes on ringing, and waits for a redirect."""
     names_verbs: bool = True
     """Give an id to each verb that has none, so that its hook can be told from others'."""
+
+    @holding_verbs.validator
+    def _check_holding_verbs(self, _attribute: object, verbs: tuple[Verb, ...]) -> None:
+        if not stack_json(verbs):
+            raise ValueError("holding_verbs should not be empty: jambonz rejects a call without verbs")

@@ -42,7 +42,9 @@ class Obedience:
         self._call.put(h.Logged(f"{name}: no effect"))
 
     def _redirect(self, order: o.Redirect, now: float) -> None:
-        if order.queue:
+        if order.queue and len(self._runner.stack) + len(order.verbs) > self._call.profile.max_stack:
+            self._pass_over(order, now)
+        elif order.queue:
             self._runner.append(order.verbs, now)
         else:
             self._runner.interrupt(order.verbs, now)

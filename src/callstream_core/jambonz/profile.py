@@ -56,6 +56,8 @@ class JambonzProfile:
     ack_timeout: float = 5.0
     handshake_timeout: float = 1.5
     max_message: int = MAX_MESSAGE
+    max_stack: int = 10_000
+    """Verbs that may wait; a redirect that would queue more is passed over. The engine has no bound."""
     loses_first_ack: bool = False
     """As the engine does: a socket that is lost before the first ack is dialled again, the ack of the reconnect
     counts as the missing one, and then nothing is ever said on it. Else the call is rejected."""

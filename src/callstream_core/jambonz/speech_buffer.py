@@ -72,7 +72,7 @@ class SpeechBuffer:
         if self.deadline is None or self.deadline > now:
             return [], []
         self.deadline = None
-        end = len(self._text) if self._flushes else self._text.rstrip().rfind(" ") + 1
+        end = len(self._text) if self._flushes else self._text.rfind(" ") + 1
         return self._speak(end)
 
     def _drain(self, now: float) -> tuple[list[Event], list[TextSpoken]]:

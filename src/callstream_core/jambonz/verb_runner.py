@@ -274,10 +274,12 @@ class VerbRunner:
         }
 
     def handle_timeout(self, now: float) -> None:
-        """End the running verb, if its time is over."""
-        running = self.running
-        if running is None or running.deadline is None or running.deadline > now:
-            return
+        """End the running verb, if its time is over; so all that take no time."""
+        while (running := self.running) is not None and running.deadline is not None and running.deadline <= now:
+            self._end_due(running, now)
+            self.advance(now)
+
+    def _end_due(self, running: Running, now: float) -> None:
         match running.verb:
             case v.Play():
                 self.report(self._played(now), now)
@@ -294,7 +296,6 @@ class VerbRunner:
                 self.report(self.far.result(), now)
             case _:
                 self._finish()
-        self.advance(now)
 
     def press(self, key: h.KeyPressed, now: float) -> None:
         """Take a key that the caller pressed."""

@@ -1,0 +1,86 @@
+"""The simulated jambonz: dialled parties, and calls ordered by REST."""
+
+from __future__ import annotations
+
+import pytest
+
+from callstream_core.jambonz import happenings as h
+from tests.jambonz.sim import ANSWER, Sim, pause, play, running
+
+DIAL = {"verb": "dial", "id": "d", "actionHook": "/done", "target": [{"type": "phone", "number": "3"}]}
+
+
+def test_c53_dial_confirm() -> None:
+    sim = running(ANSWER, DIAL | {"confirmHook": "/confirm", "tag": {"leg": "B"}}, notifies=False)
+    assert sim.happen(h.FarEndRang()) == ["cs ringing of B"]
+    assert sim.happen(h.FarEndAnswered()) == ["cs in-progress of B", "confirm /confirm"]
+    assert sim.question["data"]["customerData"] == {"leg": "B"}
+    assert sim.ack([play(hook=None)]) == []
+    sim.wait(1)
+    assert sim.happen(h.FarEndHungUp({"X-B": "1"})) == ["cs completed of B", "hook /done"]
+    data = sim.question["data"]
+    assert (data["dial_call_status"], data["dial_sip_status"], data["verb_id"]) == ("completed", 200, "d")
+    assert sim.messages[-2][1]["data"]["headers"] == {"x_b": "1"}
+    assert sim.ack([{"verb": "hangup"}]) == ["cs completed", "close 1000"]
+
+
+@pytest.mark.parametrize("acks", [True, False])
+def test_dial_confirm_acked_badly_or_not_hangs_b_up(acks: bool) -> None:
+    sim = running(ANSWER, DIAL | {"confirmHook": "/confirm"}, notifies=False)
+    sim.happen(h.FarEndAnswered())
+    said = sim.ack([{"verb": "bogus"}]) if acks else sim.wait(5.1)
+    assert said == ["cs completed of B", "hook /done"]
+
+
+def test_c54_dial_busy() -> None:
+    sim = running(ANSWER, DIAL, notifies=False)
+    sim.happen(h.FarEndRang(183))
+    assert sim.happen(h.FarEndRefused()) == ["cs busy of B", "hook /done"]
+    data = sim.question["data"]
+    assert (data["dial_call_status"], data["dial_sip_status"]) == ("busy", 486)
+    assert sim.happen(h.FarEndRang()) == sim.happen(h.FarEndAnswered()) == sim.happen(h.FarEndHungUp()) == []
+
+
+def test_dial_not_answered_in_time_and_dial_that_answers_the_caller() -> None:
+    sim = running(DIAL | {"timeout": 3, "actionHook": {"url": "/done", "method": "POST"}}, notifies=False)
+    assert sim.wait(3) == ["cs no-answer of B", "hook /done"]
+    sim = running(DIAL | {"timeout": 3}, notifies=False)
+    assert sim.happen(h.FarEndAnswered()) == ["cs in-progress of B", "cs in-progress"]
+    assert sim.wait(60) == []
+
+
+def test_55_the_caller_leaves_a_dial() -> None:
+    sim = running(ANSWER, DIAL, notifies=False)
+    sim.happen(h.FarEndAnswered())
+    assert sim.hang_up() == ["cs completed", "cs completed of B", "hook /done"]
+    assert sim.ack([pause(1, "never")]) == ["close 1000"]
+
+
+def test_verbs_acked_to_the_hook_of_a_replaced_dial_are_ignored() -> None:
+    sim = running(ANSWER, DIAL)
+    sim.heard()
+    assert sim.order("redirect", [pause(1, "n")]) == ["cs no-answer of B", "hook /done"]
+    assert sim.ack([pause(1, "late")]) == ["finished d", "starting n"]
+
+
+def test_c58_a_call_ordered_by_rest() -> None:
+    sim = Sim(is_outbound=True, env_vars={"A_b": 1})
+    assert sim.heard() == ["dial", "cs trying"]
+    assert sim.happen(h.FarEndRang()) == ["cs ringing"]
+    assert sim.happen(h.FarEndAnswered()) == ["cs in-progress", "session:new"]
+    assert ["call_sid" in message for _, message in sim.messages] == [False, False, False, True]
+    assert sim.question["data"]["env_vars"] == {"A_b": 1}
+    assert sim.ack() == []
+    assert sim.order("redirect", [ANSWER, {"verb": "hangup"}]) == ["cs completed", "close 1000"]
+
+
+def test_a_call_ordered_by_rest_that_fails_or_is_acked_badly() -> None:
+    sim = Sim(is_outbound=True)
+    sim.heard()
+    assert sim.order("tts:tokens", {"id": 1, "tokens": "a"}) == ["result 1 ok"]
+    assert sim.happen(h.FarEndRefused()) == ["cs busy", "close 1000"]
+    sim = Sim(is_outbound=True)
+    sim.happen(h.FarEndAnswered())
+    sim.heard()
+    assert sim.ack([{"verb": "bogus"}]) == []
+    assert sim.wait(60) == []
