@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 import attrs
 import cattrs
 
+from callstream_core.dialects.yeastar import RATES, YeastarProfile
 from callstream_core.limits import PlayoutSettings
 from callstream_trio.admission import Admission, parse_auth
 from callstream_trio.server import ServerLimits, ServerSettings
@@ -39,6 +40,11 @@ def _check_auth(_settings: object, _field: object, texts: Sequence[str]) -> None
 def _check_level(_settings: object, _field: object, level: str) -> None:
     if level not in LOG_LEVELS:
         raise ValueError(f"log_level is one of {', '.join(LOG_LEVELS)}, not {level!r}")
+
+
+def _check_rate(_settings: object, field: attrs.Attribute[Any], rate: int) -> None:
+    if rate not in RATES:
+        raise ValueError(f"{field.name} is {' or '.join(map(str, RATES))}, not {rate}")
 
 
 def _at_least(least: float) -> Callable[[object, attrs.Attribute[Any], float | None], None]:
@@ -69,6 +75,8 @@ class Settings:
     """Calls at once; more are refused with 503."""
     send_ahead: float | None = attrs.field(default=1.0, validator=_at_least(0))
     """Seconds of audio sent ahead of playout; `unlimited` fills the platform's queue."""
+    yeastar_rate: int = attrs.field(default=8000, validator=_check_rate)
+    """Samples per second of a Yeastar PBX's audio, as its own settings say: 8000 or 16000. No message tells."""
     drain_timeout: float = attrs.field(default=10.0, validator=_at_least(0))
     """Seconds that calls may still last when the server is told to stop."""
     log_level: str = attrs.field(default="info", validator=_check_level)
@@ -93,6 +101,7 @@ class Settings:
                 auth=[parse_auth(text) for text in self.auth], allowed_origins=frozenset(self.allowed_origins)
             ),
             limits=ServerLimits(max_calls=self.max_calls, drain_timeout=self.drain_timeout),
+            profiles={"yeastar": YeastarProfile(rate=self.yeastar_rate)},
             playout=PlayoutSettings(send_ahead=self.send_ahead),
         )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 import pytest
 
-from callstream_trio.admission import Basic, HeaderToken, QueryToken
+from callstream_trio.admission import Auth, Basic, HeaderToken, QueryToken
 from callstream_trio.cli.asserts import Condition
-from callstream_trio.cli.paste import asterisk_lines, url_of
+from callstream_trio.cli.paste import asterisk_lines, url_of, yeastar_lines
 from callstream_trio.report import Spread, Summary
 from callstream_trio.settings import Settings
 
@@ -64,3 +65,22 @@ SPREAD = Spread(p50=0.1, p95=0.2, p99=0.3, max=0.4)
 def test_conditions(text: str, failure: str | None) -> None:
     summary = attrs.evolve(Summary.of([]), first_audio=SPREAD)
     assert Condition.parse(text).failure(summary) == failure
+
+
+# What to enter into a Yeastar PBX
+
+
+@pytest.mark.parametrize(
+    ("auth", "shows", "secret"),
+    [
+        ((), True, []),
+        ((QueryToken("token", "s"),), True, []),
+        ((QueryToken("token", "s"), HeaderToken("X-Tap", "Bearer s")), True, ["X-Tap", "Bearer s"]),
+        ((HeaderToken("X-Tap", "s"),), False, ["X-Tap", "SECRET"]),
+        ((Basic("pbx", "pw"),), True, ["Authorization", "Basic cGJ4OnB3"]),
+    ],
+)
+def test_what_a_yeastar_pbx_is_told(auth: Sequence[Auth], shows: bool, secret: list[str]) -> None:
+    entries = yeastar_lines(Settings(yeastar_rate=16000), ("127.0.0.1", 8787), auth, shows_secrets=shows)
+    address, *told, rate = (entry.partition(": ")[2] for entry in entries)
+    assert (address, told, rate) == ("ws://127.0.0.1:8787/yeastar", secret, "16 kHz")

@@ -32,6 +32,7 @@ def test_everything_in_a_file(tmp_path: Path) -> None:
         tls_key = "key.pem"
         max_calls = 12
         send_ahead = 0.5
+        yeastar_rate = 16000
         drain_timeout = 30
         log_level = "debug"
         json_logs = true
@@ -47,6 +48,7 @@ def test_everything_in_a_file(tmp_path: Path) -> None:
         tls_key=Path("key.pem"),
         max_calls=12,
         send_ahead=0.5,
+        yeastar_rate=16000,
         drain_timeout=30.0,
         log_level="debug",
         json_logs=True,
@@ -56,6 +58,7 @@ def test_everything_in_a_file(tmp_path: Path) -> None:
     assert server.limits.max_calls == 12
     assert server.limits.drain_timeout == 30
     assert server.playout.send_ahead == 0.5
+    assert server.profiles["yeastar"].rate == 16000
     assert settings.is_secure
 
 
@@ -83,6 +86,7 @@ def test_send_ahead(tmp_path: Path, text: str, expected: float | None) -> None:
         ("max_call = 3", "unknown key 'max_call'; did you mean 'max_calls'"),
         ("zzz = 3", "unknown key 'zzz'; there are app, bind"),
         ("[server]\nbind = []", "unknown key 'server'"),
+        ("yeastar_rate = 44100", "yeastar_rate is 8000 or 16000, not 44100"),
         ("max_calls = 0", "max_calls is 1 at least, not 0"),
         ("max_calls = 1.5", "max_calls is a whole number"),
         ('max_calls = "many"', "max_calls is a number, not 'many'"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from callstream_core import dialects
-from callstream_trio.admission import Auth, Basic, QueryToken
+from callstream_trio.admission import Auth, Basic, HeaderToken, QueryToken
 from callstream_trio.settings import Settings
 
 _HIDDEN = "SECRET"
@@ -58,6 +59,25 @@ def asterisk_lines(
     if settings.is_secure:
         lines += ["tls_enabled = yes", "ca_list_file = /etc/ssl/certs/ca-certificates.crt"]
     return lines, ["same => n,Dial(WebSocket/callstream/c(slin16)f(json))"]
+
+
+def yeastar_lines(
+    settings: Settings, address: tuple[str, int], auths: Sequence[Auth], *, shows_secrets: bool
+) -> list[str]:
+    """Return what to enter into the PBX's page. Of secrets, it can only send headers."""
+    auth = next((auth for auth in auths if isinstance(auth, HeaderToken | Basic)), None)
+    path = dialects.get("yeastar").paths[0]
+    lines = [f"Server address: {url_of(address, is_secure=settings.is_secure, path=path)}"]
+    if auth is not None:
+        name, value = _header_of(auth)
+        lines += [f"Secret, its name: {name}", f"Secret, its value: {value if shows_secrets else _HIDDEN}"]
+    return [*lines, f"Sample rate: {settings.yeastar_rate // 1000} kHz"]
+
+
+def _header_of(auth: HeaderToken | Basic) -> tuple[str, str]:
+    if isinstance(auth, HeaderToken):
+        return auth.name, auth.secret
+    return "Authorization", "Basic " + base64.b64encode(f"{auth.user}:{auth.password}".encode()).decode()
 
 
 def _escaped(value: str) -> str:

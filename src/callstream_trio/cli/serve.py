@@ -19,7 +19,7 @@ from rich.padding import Padding
 from callstream_trio import apps
 from callstream_trio.call import Call
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit, set_up_logs
-from callstream_trio.cli.paste import asterisk_lines, url_of
+from callstream_trio.cli.paste import asterisk_lines, url_of, yeastar_lines
 from callstream_trio.hub import clock
 from callstream_trio.server import Handler, Server
 from callstream_trio.settings import LOG_LEVELS, BadSettings, Settings, load_settings
@@ -45,6 +45,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--config", type=_FILE, help="A file with settings (TOML); flags and CALLSTREAM_… override it.")
 @click.option("--max-calls", metavar="N", help="Calls at once. [4000]")
 @click.option("--send-ahead", metavar="SECONDS", help="Audio sent ahead of playout, or 'unlimited'. [1]")
+@click.option("--yeastar-rate", type=click.Choice(["8000", "16000"]), help="Sample rate of a Yeastar PBX. [8000]")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[info]")
 @click.option("--json-logs", is_flag=True, default=None, help="Log one JSON object per line.")
 def serve(app: str | None, argument: str | None, config: Path | None, **flags: Any) -> None:
@@ -207,6 +208,12 @@ def _announce(settings: Settings, server: Server) -> None:
     _print_lines(console, "extensions.conf", dial)
     if auths and all(type(auth).__name__ == "HeaderToken" for auth in auths):
         console.print("    [yellow]Asterisk cannot send headers: add --auth query:… or --auth basic:… for it.[/]")
+        console.print()
+    console.print("  [bold]Yeastar P-Series[/]  listening only: 83.20.0.74, 84.20.0.74 or newer")
+    entries = yeastar_lines(settings, address, auths, shows_secrets=console.is_terminal)
+    _print_lines(console, "Integrations, WebSocket Audio Streaming", entries)
+    if auths and all(type(auth).__name__ == "QueryToken" for auth in auths):
+        console.print("    [yellow]A Yeastar PBX sends its secret in a header: add --auth header:… for it.[/]")
         console.print()
     console.print("  [bold]Without a telephone system[/]")
     uri = section[2].removeprefix("uri = ").replace("\\;", ";")
