@@ -373,35 +373,3 @@ def test_too_many_open_hooks_ack_the_oldest() -> None:
     outs = [session.receive(hook(f"h{number}"), 1) for number in range(3)]
     assert sent(outs[2]) == [ack("h0")]
     assert [question.msgid for question in session.owed] == ["h1", "h2"]
-
-
-def test_statuses_follow_verbs_by_their_ids() -> None:
-    session = running(v.Play(url="a", id="p"))
-    session.receive(text("verb:status", {"event": "starting", "id": "p", "name": "play"}), 1)
-    assert session.running == v.Play(url="a", id="p")
-    session.receive(text("verb:status", {"event": "start-playback", "id": "p", "verb": "play"}), 1)
-    session.receive(text("verb:status", {"event": "finished", "id": "p", "name": "play"}), 1)
-    assert session.running is None
-    session.receive(text("verb:status", {"event": "finished", "name": "play"}), 1)
-    session.receive(text("jambonz:error", {"msg": "InvalidMessage"}), 1)
-    assert session.counters["our_mistakes"] == 1
-
-
-def test_verbs_are_remembered_within_bounds() -> None:
-    session = running(limits=ControlLimits(max_verbs=3))
-    session.send(o.Redirect([v.Pause(length=1, id=f"a{n}") for n in range(5)]), 1)
-    session.send(o.Redirect([v.Pause(length=1, id=f"b{n}") for n in range(2)]), 1)
-    session.send(o.Redirect([v.Pause(length=1, id="c")]), 1)
-    known = [name for name in ("a3", "a4", "b0", "b1", "c") if session.verb(name)]
-    assert known == ["a4", "b0", "b1", "c"]
-    session.send(o.Redirect([v.Pause(length=1, id="d")], queue=True), 1)
-    session.send(o.RedirectParent((v.Pause(length=1),)), 1)
-    assert session.verb("d")
-
-
-def test_verbs_get_ids_that_count_on() -> None:
-    session = running(v.Answer(), v.Pause(length=1, id="mine"), names=True)
-    (message,) = sent(session.send(o.Redirect((v.Answer(), v.RawVerb(name="room", properties={"a": 1}))), 1))
-    assert message["data"] == [{"verb": "answer", "id": "v3"}, {"verb": "room", "a": 1}]
-    (message,) = sent(session.send(o.Redirect((v.Answer(),), queue=True), 1))
-    assert message["data"][0]["id"] == "v5"

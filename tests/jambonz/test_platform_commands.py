@@ -360,3 +360,8 @@ def test_a_message_may_be_said_as_it_stands() -> None:
     assert sim.happen(event) == ["hook /s"]
     assert sim.ack([pause(1)]) == []
     assert sim.close(1001, link=0) == []
+
+
+def test_messages_that_are_too_deep() -> None:
+    sim = running(ANSWER)
+    assert sim.say("[" * 9000)[-1] == "error InvalidMessage: Unexpected end of JSON input"

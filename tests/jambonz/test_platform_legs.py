@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callstream_core.jambonz import happenings as h
-from tests.jambonz.sim import ANSWER, Sim, pause, play, running
+from tests.jambonz.sim import ANSWER, Sim, begun, pause, play, running
 
 DIAL = {"verb": "dial", "id": "d", "actionHook": "/done", "target": [{"type": "phone", "number": "3"}]}
 
@@ -84,3 +84,57 @@ def test_a_call_ordered_by_rest_that_fails_or_is_acked_badly() -> None:
     sim.heard()
     assert sim.ack([{"verb": "bogus"}]) == []
     assert sim.wait(60) == []
+
+
+def test_what_happens_to_a_far_end_that_is_not_there() -> None:
+    sim = running(ANSWER, pause(9), notifies=False)
+    sim.heard()
+    assert sim.happen(h.FarEndRang()) == sim.happen(h.FarEndAnswered()) == sim.happen(h.FarEndHungUp()) == []
+    sim = running(ANSWER, notifies=False)
+    assert sim.happen(h.FarEndAnswered()) == []
+
+
+def test_dial_ends_when_its_callee_was_gone_before() -> None:
+    sim = running(ANSWER, DIAL, pause(9, "n"), notifies=False)
+    sim.happen(h.FarEndAnswered())
+    sim.happen(h.FarEndHungUp())
+    assert sim.hang_up() == ["cs completed"]
+    assert sim.ack() == ["close 1000"]
+
+
+def test_a_confirmed_callee_that_hangs_up_before_the_ack() -> None:
+    sim = running(ANSWER, DIAL | {"confirmHook": "/confirm"}, notifies=False)
+    sim.happen(h.FarEndAnswered())
+    confirm = sim.question["msgid"]
+    assert sim.happen(h.FarEndHungUp()) == ["cs completed of B", "hook /done"]
+    assert sim.ack(msgid=confirm) == []
+
+
+def test_an_ordered_call_that_hears_nonsense_before_it_is_offered() -> None:
+    sim = Sim(is_outbound=True)
+    sim.heard()
+    assert sim.happen(h.FarEndHungUp()) == []
+    assert sim.platform.running is None
+
+
+def test_the_end_is_told_once() -> None:
+    sim = running(ANSWER, play(), notifies=False)
+    sim.hang_up()
+    assert sim.hang_up() == []
+    assert sim.platform.profile.call_sid == "call-0001"
+    assert sim.platform.receive_close(4000, sim.now, "restart")[0] == h.Logged("the application closed: restart")
+
+
+def test_early_media_is_told_once() -> None:
+    early = play(hook=None) | {"earlyMedia": True}
+    sim = begun(early, early, notifies=False)
+    assert sim.wait(1) == ["cs trying", "cs early-media"]
+
+
+def test_a_hook_that_waits_to_be_sent_is_dropped_with_its_reconnect() -> None:
+    sim = running(play(), pause(60), notifies=False)
+    sim.close(4000)
+    sim.wait(0.4)
+    sim.heard()
+    assert sim.close(4000) == ["dial", "cs completed"]
+    assert sim.platform.next_timeout() is None

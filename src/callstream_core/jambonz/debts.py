@@ -34,9 +34,6 @@ class Debts:
     def __iter__(self) -> Iterator[Debt]:
         return iter(list(self._owed.values()))
 
-    def __contains__(self, msgid: str) -> bool:
-        return msgid in self._owed
-
     @property
     def earliest(self) -> float | None:
         """The first deadline."""

@@ -15,6 +15,7 @@ def parse_error(text: str) -> str:
     except json.JSONDecodeError as error:
         at = error.pos
     except (ValueError, RecursionError):
+        # Too deep, or digits without end.
         at = len(text)
     else:
         at = 0
