@@ -138,3 +138,27 @@ def test_a_hook_that_waits_to_be_sent_is_dropped_with_its_reconnect() -> None:
     sim.heard()
     assert sim.close(4000) == ["dial", "cs completed"]
     assert sim.platform.next_timeout() is None
+
+
+def test_49_a_leg_that_becomes_a_call_of_its_own() -> None:
+    sim = Sim(parent={"call_sid": "a-1"}, url="ws://app/x#rc=2", call_sid="b-1")
+    assert sim.heard() == ["dial", "session:adulting"]
+    assert sim.did(h.DialLink)[0].url == "ws://app/x/adulting"
+    assert "call_sid" not in sim.question
+    assert sim.question["data"]["parent_call_info"] == {"call_sid": "a-1"}
+    assert sim.ack([pause(1, "ignored")]) == []
+    assert sim.order("redirect", [{"verb": "config", "notifyEvents": True}, pause(1, "a")]) == [
+        "finished config",
+        "starting a",
+    ]
+    assert sim.hang_up() == ["cs completed", "finished a", "close 1000"]
+
+
+def test_a_leg_whose_application_does_not_ack_or_cannot_be_had() -> None:
+    sim = Sim(parent={})
+    sim.heard()
+    assert sim.wait(5) == ["cs completed", "close 1000"]
+    sim = Sim(parent={}, opens=False)
+    sim.refuse(h.Refusal.SUBPROTOCOL)
+    assert [request.method for request in sim.did(h.Requested)] == ["BYE"]
+    assert sim.platform.next_timeout() is None

@@ -67,7 +67,9 @@ class ControlPlatform:
         if self.state is not PlatformState.IDLE:
             raise LocalProtocolError("the call has begun before")
         self.call.state = PlatformState.OFFERING
-        if self.profile.is_outbound:
+        if self.profile.parent is not None:
+            self.call.promote()
+        elif self.profile.is_outbound:
             self.call.tell_status(self.call.leg)
         else:
             self.call.offer()
@@ -201,6 +203,9 @@ class ControlPlatform:
         question, verbs = news.question, news.ack.verbs
         if isinstance(question, w.SessionOffered):
             self._use_first_ack(verbs)
+        elif isinstance(question, w.LegPromoted):
+            # Its verbs come by a redirect.
+            self.call.state = PlatformState.RUNNING
         elif question.msgid == self.call.runner.far.confirms:
             self.call.runner.far.confirms = None
             if isinstance(verbs, o.Unusable):
@@ -243,6 +248,8 @@ class ControlPlatform:
         if isinstance(question, w.SessionOffered):
             if not self.call.is_over:
                 self.call.reject("unknown")
+        elif isinstance(question, w.LegPromoted):
+            self.call.hang_up(self.call.now)
         elif question.msgid == self.call.runner.far.confirms:
             self._drop_far_end()
         elif not self._obedience.use_ack(question.msgid, o.Unusable("no ack", None), self.call.now):
@@ -253,7 +260,7 @@ class ControlPlatform:
         self.call.runner.end_verb(self.call.runner.far.result(), self.call.now)
 
     def _lose_application(self, reason: str) -> None:
-        if self.state is PlatformState.OFFERING:
+        if self.state is PlatformState.OFFERING and self.call.leg.answered_at is None:
             self.call.reject(reason)
         elif not self.call.is_over:
             self.call.hang_up(self.call.now)

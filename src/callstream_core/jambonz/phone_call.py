@@ -72,6 +72,13 @@ class PhoneCall:
         """The verb that runs."""
         return self.runner.running.verb if self.runner.running else None
 
+    def promote(self) -> None:
+        """Announce a dialled leg that has become a call of its own."""
+        self.leg.move("in-progress", 200)
+        self.leg.answered_at = self.now
+        data = self.leg.data(self.profile) | {"parent_call_info": self.profile.parent}
+        self.links[0].say(w.LegPromoted, data, self.now, self.out)
+
     def offer(self) -> None:
         """Offer the call to the application."""
         self.links[0].say(w.SessionOffered, offer_data(self.profile, self.leg), self.now, self.out)

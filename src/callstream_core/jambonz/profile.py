@@ -30,6 +30,8 @@ class JambonzProfile:
     """Without one, no `call:status` is ever sent."""
     is_outbound: bool = False
     """A call that was ordered by REST: the socket tells its progress before it is offered."""
+    parent: Object | None = None
+    """What is told of the parent, where this call is a dialled leg that has become a call of its own."""
     caller: str = "15550001"
     called: str = "15550002"
     caller_name: str = ""
@@ -65,7 +67,7 @@ class JambonzProfile:
     @property
     def target(self) -> str:
         """The URL that is dialled."""
-        return self.url.partition("#")[0]
+        return self.url.partition("#")[0] + ("" if self.parent is None else "/adulting")
 
     @property
     def max_connections(self) -> int:
