@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,14 +81,22 @@ class Measured:
 
 
 @contextmanager
-def running(command: Sequence[str], *, core: int, port: int) -> Iterator[Measured]:
+def running(
+    command: Sequence[str], *, core: int, port: int, env: Mapping[str, str] | None = None
+) -> Iterator[Measured]:
     """Run a server pinned to one core while the block lasts; it is ready when its port answers."""
     cores = sorted(os.sched_getaffinity(0))
 
     def pin() -> None:
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
-    process = subprocess.Popen(command, preexec_fn=pin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        preexec_fn=pin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+    )
     try:
         deadline = time.monotonic() + 15
         while True:

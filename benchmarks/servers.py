@@ -1,4 +1,8 @@
-"""Echo servers to compare: `python -m benchmarks.servers NAME PORT`. Each does the same work, in its usual way."""
+"""Servers to compare: `python -m benchmarks.servers NAME WORK PORT`. Each does the same work, in its usual way.
+
+`echo` sends every binary message back. `duplex` drops what it hears and sends a stream of its own, a stamped frame per
+20 ms and call on an absolute grid. `bargein` and `stalled` are callstream's alone.
+"""
 
 from __future__ import annotations
 
@@ -6,81 +10,71 @@ import asyncio
 import gc
 import importlib.util
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+import attrs
 import trio
 
 from benchmarks.machine import CannotMeasure, build, python
 
 
-def command_for(name: str, port: int) -> list[str]:
-    """Return the command that runs a server; `CannotMeasure` where its library is missing."""
-    if name == "c-epoll":
-        return [str(build("echo")), str(port)]
-    module = _NEEDS.get(name)
-    if module is None:
-        raise CannotMeasure(f"unknown server {name!r}; there are {', '.join(names())}")
-    if importlib.util.find_spec(module) is None:
-        raise CannotMeasure(f"{name} is not installed: pip install 'callstream[bench]'")
-    return python("benchmarks.servers", name, str(port))
+@attrs.frozen
+class Peer:
+    """One server: what must be installed for it, and where its code is."""
+
+    needs: tuple[str, ...]
+    module: str
+    is_trio: bool = False
+    uses_uvloop: bool = False
+    arguments: tuple[str, ...] = ()
+
+
+PEERS = {
+    "callstream": Peer(("callstream_trio",), "benchmarks.peers.ours", is_trio=True),
+    "trio-websocket": Peer(("trio_websocket",), "benchmarks.peers.on_trio_websocket", is_trio=True),
+    "wsproto-trio": Peer(("wsproto",), "benchmarks.peers.on_wsproto", is_trio=True),
+    "websockets": Peer(("websockets",), "benchmarks.peers.on_websockets"),
+    "websockets-uvloop": Peer(("websockets", "uvloop"), "benchmarks.peers.on_websockets", uses_uvloop=True),
+    "aiohttp": Peer(("aiohttp",), "benchmarks.peers.on_aiohttp"),
+    "picows-uvloop": Peer(("picows", "uvloop"), "benchmarks.peers.on_picows", uses_uvloop=True),
+    "fastapi": Peer(("fastapi", "uvicorn", "websockets"), "benchmarks.peers.on_fastapi"),
+}
 
 
 def names() -> list[str]:
     """Return the names of all servers."""
-    return ["callstream", "c-epoll", *(name for name in _NEEDS if name != "callstream")]
+    return ["callstream", "c-epoll", *(name for name in PEERS if name != "callstream")]
 
 
-async def _callstream(port: int) -> None:
-    from callstream_trio import Call, Echo, serve
-
-    async def echo(call: Call) -> None:
-        await call.answer()
-        call.connect(Echo())
-        await call.wait_ended()
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve, echo, [f"127.0.0.1:{port}"])
-        gc.collect()
-        gc.freeze()
-
-
-async def _trio_websocket(port: int) -> None:
-    from trio_websocket import ConnectionClosed, serve_websocket
-
-    async def echo(request):  # type: ignore[no-untyped-def]
-        connection = await request.accept(subprotocol="media")
-        try:
-            while True:
-                message = await connection.get_message()
-                if isinstance(message, bytes):
-                    await connection.send_message(message)
-        except ConnectionClosed:
-            pass
-
-    await serve_websocket(echo, "127.0.0.1", port, None)
-
-
-async def _websockets(port: int) -> None:
-    from websockets.asyncio.server import serve
-
-    async def echo(connection):  # type: ignore[no-untyped-def]
-        async for message in connection:
-            if isinstance(message, bytes):
-                await connection.send(message)
-
-    async with serve(echo, "127.0.0.1", port, subprotocols=["media"], compression=None):  # type: ignore[list-item]
-        await asyncio.Event().wait()
-
-
-_NEEDS = {"callstream": "callstream_trio", "trio-websocket": "trio_websocket", "websockets": "websockets"}
+def command_for(name: str, work: str, port: int) -> list[str]:
+    """Return the command that runs a server; `CannotMeasure` where its library is missing."""
+    if name == "c-epoll":
+        return [str(build("echo")), str(port), work]
+    peer = PEERS.get(name)
+    if peer is None:
+        raise CannotMeasure(f"unknown server {name!r}; there are {', '.join(names())}")
+    missing = [module for module in peer.needs if importlib.util.find_spec(module) is None]
+    if missing:
+        raise CannotMeasure(f"{' and '.join(missing)} not installed: pip install 'callstream[bench]'")
+    return python("benchmarks.servers", name, work, str(port))
 
 
 def main() -> None:
     """Run one server until it is stopped."""
-    name, port = sys.argv[1], int(sys.argv[2])
-    if name == "websockets":
-        asyncio.run(_websockets(port))
-    else:
-        trio.run({"callstream": _callstream, "trio-websocket": _trio_websocket}[name], port)
+    name, work, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    peer = PEERS[name]
+    run: Callable[[str, int], Coroutine[Any, Any, None]] = importlib.import_module(peer.module).run
+    gc.collect()
+    gc.freeze()
+    if peer.is_trio:
+        trio.run(run, work, port)
+        return
+    loop_factory = None
+    if peer.uses_uvloop:
+        loop_factory = importlib.import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run(work, port))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-/* The floor: a WebSocket echo server in one epoll loop, with nothing around it. echo PORT */
+/* The floor: a WebSocket server in one epoll loop, with nothing around it.
+ *
+ * echo PORT echo      sends every binary message back
+ * echo PORT duplex    drops what it hears, and sends a stream of its own: a stamped frame per 20 ms and call
+ */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,15 +13,54 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUFFER 65536
+#define PERIOD 20000000ull
 
 struct peer {
     int fd, is_open;
     size_t have;
+    uint64_t due, sent;
+    struct peer *before, *after; /* the ring of streams, by due time: one period for all keeps it in order */
     unsigned char in[BUFFER];
 };
+
+static int is_duplex;
+static struct peer ring = {.before = &ring, .after = &ring};
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void unlink_peer(struct peer *p) {
+    if (p->before) p->before->after = p->after, p->after->before = p->before;
+    p->before = p->after = NULL;
+}
+
+static void link_behind(struct peer *place, struct peer *p) {
+    p->before = place, p->after = place->after;
+    place->after->before = p, place->after = p;
+}
+
+/* Send every frame that is due; return when the next one is. */
+static uint64_t send_due(uint64_t now) {
+    static unsigned char frame[324] = {0x82, 126, 1, 64};
+    struct peer *p;
+    while ((p = ring.after) != &ring && p->due <= now) {
+        memcpy(frame + 4, &p->due, 8);
+        memcpy(frame + 12, &p->sent, 8);
+        p->sent++, p->due += PERIOD;
+        unlink_peer(p);
+        /* A stream that cannot be sent any more ends; its socket tells the rest. */
+        if (send(p->fd, frame, sizeof frame, MSG_NOSIGNAL) == sizeof frame) link_behind(ring.before, p);
+    }
+    return ring.after == &ring ? 0 : ring.after->due;
+}
 
 /* SHA-1, only to answer the handshake. */
 static uint32_t rotate(uint32_t x, int n) { return x << n | x >> (32 - n); }
@@ -76,6 +119,10 @@ static int shake(struct peer *p) {
     memmove(p->in, p->in + used, p->have - used);
     p->have -= used;
     p->is_open = 1;
+    if (is_duplex) {
+        p->due = now_ns();
+        link_behind(&ring, p);
+    }
     return 1;
 }
 
@@ -97,7 +144,7 @@ static int serve(struct peer *p) {
         mask = f + head - 4, payload = f + head;
         int opcode = f[0] & 15;
         if (opcode == 8) return 0;
-        if (opcode == 2) {
+        if (opcode == 2 && !is_duplex) {
             uint32_t key;
             memcpy(&key, mask, 4);
             size_t i = 0;
@@ -125,7 +172,8 @@ static int serve(struct peer *p) {
 int main(int argc, char **argv) {
     int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), poll = epoll_create1(0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (argc != 2) return 2;
+    if (argc != 3) return 2;
+    is_duplex = !strcmp(argv[2], "duplex");
     address.sin_port = htons(atoi(argv[1]));
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024)) {
@@ -134,7 +182,16 @@ int main(int argc, char **argv) {
     }
     struct epoll_event event = {.events = EPOLLIN}, ready[1024];
     epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
-    for (;;) {
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    event.data.ptr = &ring;
+    epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
+    for (uint64_t armed = 0;;) {
+        uint64_t next = send_due(now_ns()), ticks;
+        if (next && next != armed) {
+            struct itimerspec spec = {.it_value = {.tv_sec = next / 1000000000ull, .tv_nsec = next % 1000000000ull}};
+            timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
+            armed = next;
+        }
         int n = epoll_wait(poll, ready, 1024, -1);
         for (int i = 0; i < n; i++) {
             struct peer *p = ready[i].data.ptr;
@@ -144,7 +201,10 @@ int main(int argc, char **argv) {
                 setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
                 event.data.ptr = p;
                 epoll_ctl(poll, EPOLL_CTL_ADD, p->fd, &event);
+            } else if (p == &ring) {
+                if (read(timer, &ticks, 8) < 0) continue;
             } else if (!serve(p)) {
+                unlink_peer(p);
                 close(p->fd);
                 free(p);
             }

@@ -1,10 +1,15 @@
-/* Load for echo servers: many WebSocket calls, paced on an absolute schedule (open loop).
+/* Load for WebSocket servers: many calls, paced on an absolute schedule (open loop).
  *
- * load HOST PORT PATH CALLS SECONDS WARMUP BYTES PACED OPENING
+ * load HOST PORT PATH CALLS SECONDS WARMUP BYTES MODE OPENING
  *
- * Every call sends one masked binary message of BYTES bytes per 20 ms when PACED is 1, at its own phase; when PACED
- * is 0 it sends the next one as soon as the last came back; when PACED is 2 it sends nothing at all. OPENING is a text
- * sent first. A frame carries the time at which it was due, so that a late generator shows as latency, not as ease.
+ * MODE  echo       one masked binary message of BYTES bytes per call and 20 ms, each call at its own phase
+ *       saturated  the next one as soon as the last came back
+ *       duplex     as echo, but what comes back is a stream of the server's own, and is held against its grid
+ *       bargein    nothing is sent but a key press per second and call; the server is to clear its playout
+ *       idle       nothing at all
+ *
+ * OPENING is a text sent first. A frame carries the time at which it was due (nanoseconds of CLOCK_MONOTONIC) and its
+ * number, in both directions, so that whoever is late shows it, the generator too: its own lateness is its slip.
  * A line "steady" on standard output marks the end of the warm-up; then comes the result, one JSON object.
  */
 #define _GNU_SOURCE
@@ -26,19 +31,28 @@
 #define PERIOD 20000000ull
 #define BUFFER 131072
 #define BUCKETS 200000 /* of 10 microseconds: up to two seconds */
+#define LATE 5000000ull
+#define GATHER_FROM 400 /* Calls from which the generator, too, looks at its sockets on a tick: it must stay cheap. */
+#define TICK 250000ull
+
+enum mode { ECHO, SATURATED, DUPLEX, BARGEIN, IDLE };
+static const char *const modes[] = {"echo", "saturated", "duplex", "bargein", "idle"};
 
 struct call {
     int fd;
     uint64_t due;
     uint64_t sent, received;
+    uint64_t grid, in_window; /* duplex: a moment of the server's grid; frames due while it was measured */
+    uint64_t flushed, audio_at, last_audio; /* bargein: the clear, the last frame before it, and before that */
     size_t have;
     unsigned char *in;
 };
 
-static uint32_t latency[BUCKETS], slip[BUCKETS];
-static uint64_t latency_count, slip_count, out_of_order, broken, sent_total, received_total;
+static uint32_t latency[BUCKETS], slip[BUCKETS], tail[BUCKETS];
+static uint64_t out_of_order, broken, sent_total, received_total, late, episode_from, episode_to, longest;
 static int is_steady;
-static uint64_t steady_from;
+static uint64_t steady_from, steady_to = UINT64_MAX;
+static enum mode mode;
 static uint32_t random_state = 2463534242u;
 
 static uint64_t now_ns(void) {
@@ -52,19 +66,19 @@ static void die(const char *what) {
     exit(1);
 }
 
-static void count(uint32_t *buckets, uint64_t *total, uint64_t ns) {
+static void count(uint32_t *buckets, uint64_t ns) {
     uint64_t bucket = ns / 10000;
     buckets[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
-    (*total)++;
 }
 
-static double percentile(const uint32_t *buckets, uint64_t total, double share) {
-    uint64_t want = (uint64_t)(total * share), seen = 0;
-    for (int i = 0; i < BUCKETS; i++) {
-        seen += buckets[i];
-        if (seen > want) return (i + 0.5) / 100.0;
-    }
-    return total ? BUCKETS / 100.0 : 0;
+static int is_measured(uint64_t due) { return is_steady && due >= steady_from && due < steady_to; }
+
+static void print_histogram(const char *name, const uint32_t *buckets) {
+    const char *comma = "";
+    printf(",\"%s\":[", name);
+    for (int i = 0; i < BUCKETS; i++)
+        if (buckets[i]) printf("%s[%d,%u]", comma, i, buckets[i]), comma = ",";
+    printf("]");
 }
 
 static void send_frame(struct call *c, int opcode, const unsigned char *payload, size_t size) {
@@ -93,13 +107,60 @@ static void send_audio(struct call *c, uint64_t due, size_t size) {
     memcpy(payload + 8, &c->sent, 8);
     send_frame(c, 2, payload, size);
     c->sent++;
-    if (is_steady && due >= steady_from) {
+    if (is_measured(due)) {
         sent_total++;
-        count(slip, &slip_count, now_ns() - due);
+        count(slip, now_ns() - due);
     }
 }
 
-static int read_call(struct call *c, int paced, size_t size) {
+/* Frames later than LATE that follow each other within a frame's time are one episode: a stall, and its recovery. */
+static void note_late(uint64_t due, uint64_t now) {
+    late++;
+    if (now > episode_to + PERIOD) episode_from = due;
+    if (due < episode_from) episode_from = due;
+    episode_to = now;
+    if (episode_to - episode_from > longest) longest = episode_to - episode_from;
+}
+
+static void take_audio(struct call *c, const unsigned char *payload, size_t size, uint64_t now) {
+    uint64_t due, sequence;
+    memcpy(&due, payload, 8);
+    memcpy(&sequence, payload + 8, 8);
+    if (mode == BARGEIN) {
+        /* The first frame after a clear carries the moment at which the server called for it. */
+        if (c->flushed && due) {
+            if (is_measured(due)) {
+                received_total++;
+                count(latency, c->flushed > due ? c->flushed - due : 0);
+                count(tail, c->last_audio > due ? c->last_audio - due : 0);
+            }
+            c->flushed = 0;
+        } else
+            c->audio_at = now;
+        return;
+    }
+    if (sequence != c->received) out_of_order++;
+    c->received = sequence + 1;
+    c->grid = due;
+    if (is_measured(due)) {
+        uint64_t lateness = now > due ? now - due : 0;
+        received_total++, c->in_window++;
+        count(latency, lateness);
+        if (lateness > LATE) note_late(due, now);
+    }
+    if (mode == SATURATED) send_audio(c, now, size);
+}
+
+static void take_text(struct call *c, const unsigned char *text, size_t length, uint64_t now) {
+    static const char status[] = "STATUS channel_id:1 queue_length:1 xon_level:800 xoff_level:900 "
+                                 "queue_full:false bulk_media:false media_paused:false";
+    if (length == 10 && !memcmp(text, "GET_STATUS", 10))
+        send_frame(c, 1, (const unsigned char *)status, sizeof status - 1);
+    else if (length == 11 && !memcmp(text, "FLUSH_MEDIA", 11))
+        c->flushed = now, c->last_audio = c->audio_at;
+}
+
+static int read_call(struct call *c, size_t size) {
     ssize_t n = recv(c->fd, c->in + c->have, BUFFER - c->have, 0);
     if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EINTR);
     c->have += n;
@@ -112,31 +173,16 @@ static int read_call(struct call *c, int paced, size_t size) {
             if (c->have - at < 4) break;
             length = (size_t)f[2] << 8 | f[3];
             head = 4;
-        } else if (length == 127) {
-            broken++;
+        } else if (length == 127)
             return 0;
-        }
         if (c->have - at < head + length) break;
         int opcode = f[0] & 15;
+        if (opcode == 8) return 0;
         if (opcode == 2 && length >= 16) {
-            uint64_t due, sequence;
-            memcpy(&due, f + head, 8);
-            memcpy(&sequence, f + head + 8, 8);
-            if (sequence != c->received) out_of_order++;
-            c->received = sequence + 1;
-            if (is_steady && due >= steady_from) {
-                received_total++;
-                count(latency, &latency_count, now > due ? now - due : 0);
-            }
-            if (paced == 0) send_audio(c, now, size);
-        } else if (opcode == 1 && length == 10 && !memcmp(f + head, "GET_STATUS", 10)) {
-            static const char status[] = "STATUS channel_id:1 queue_length:1 xon_level:800 xoff_level:900 "
-                                         "queue_full:false bulk_media:false media_paused:false";
-            send_frame(c, 1, (const unsigned char *)status, sizeof status - 1);
-        } else if (opcode == 8) {
-            broken++;
-            return 0;
-        }
+            /* Several frames in one message, as a server sends them ahead: only the first is stamped. */
+            take_audio(c, f + head, size, now);
+        } else if (opcode == 1)
+            take_text(c, f + head, length, now);
         at += head + length;
     }
     memmove(c->in, c->in + at, c->have - at);
@@ -174,74 +220,115 @@ static void open_call(struct call *c, const char *host, int port, const char *pa
     c->in = malloc(BUFFER);
 }
 
-int main(int argc, char **argv) {
-    if (argc != 10) return 2;
-    int port = atoi(argv[2]), calls = atoi(argv[4]), paced = atoi(argv[8]);
-    double seconds = atof(argv[5]), warmup = atof(argv[6]);
-    size_t size = atoi(argv[7]);
-    struct call *all = calloc(calls, sizeof *all);
-    int poll = epoll_create1(EPOLL_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL}, ready[1024];
-    epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
+static void press_key(struct call *c) {
+    static const char key[] = "DTMF_END channel_id:1 digit:1";
+    send_frame(c, 1, (const unsigned char *)key, sizeof key - 1);
+    if (is_measured(c->due)) sent_total++, count(slip, now_ns() - c->due);
+}
+
+/* How many frames of the server's streams were due and never came. */
+static uint64_t missing(const struct call *all, int calls) {
+    uint64_t sum = 0;
     for (int i = 0; i < calls; i++) {
-        open_call(&all[i], argv[1], port, argv[3], argv[9]);
-        event.data.ptr = &all[i];
-        epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &event);
+        const struct call *c = &all[i];
+        uint64_t first = steady_from + (c->grid % PERIOD + PERIOD - steady_from % PERIOD) % PERIOD;
+        uint64_t due = first < steady_to ? (steady_to - first + PERIOD - 1) / PERIOD : 0;
+        sum += due > c->in_window ? due - c->in_window : 0;
     }
-    uint64_t start = now_ns() + 50000000ull, steady = start + (uint64_t)(warmup * 1e9);
-    uint64_t end = steady + (uint64_t)(seconds * 1e9), drain = end + 500000000ull;
-    for (int i = 0; i < calls; i++) all[i].due = start + PERIOD * i / calls;
-    if (paced == 0)
-        for (int i = 0; i < calls; i++) send_audio(&all[i], now_ns(), size);
-    int next = 0, said_steady = 0;
-    for (;;) {
-        uint64_t now = now_ns();
-        if (!said_steady && now >= steady) {
-            said_steady = is_steady = 1;
-            steady_from = steady;
+    return sum;
+}
+
+static double cpu_seconds(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void arm(int timer, uint64_t wake, uint64_t interval) {
+    struct itimerspec spec = {.it_value = {.tv_sec = wake / 1000000000ull, .tv_nsec = wake % 1000000000ull},
+                              .it_interval = {.tv_nsec = interval}};
+    timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
+}
+
+static void serve_ready(int poll, int timer, size_t size, int patience) {
+    struct epoll_event ready[1024];
+    int n = epoll_wait(poll, ready, 1024, patience);
+    for (int i = 0; i < n; i++) {
+        struct call *c = ready[i].data.ptr;
+        uint64_t ticks;
+        if (!c) {
+            if (read(timer, &ticks, 8) < 0) continue;
+        } else if (!read_call(c, size)) {
+            broken++;
+            epoll_ctl(poll, EPOLL_CTL_DEL, c->fd, NULL);
+        }
+    }
+}
+
+/* Run until the end; return the processor time used since the warm-up was over. */
+static double run(struct call *all, int calls, int poll, double seconds, double warmup, size_t size) {
+    int timer, next = 0;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    int sends = mode == ECHO || mode == DUPLEX || mode == BARGEIN, gathers = sends && calls >= GATHER_FROM;
+    uint64_t period = mode == BARGEIN ? 1000000000ull : PERIOD;
+    uint64_t start = now_ns() + 50000000ull, steady = start + (uint64_t)(warmup * 1e9), armed = 0;
+    uint64_t end = steady + (uint64_t)(seconds * 1e9), drain = end + (mode == SATURATED ? 0 : 500000000ull);
+    double used = 0;
+    timer = timerfd_create(CLOCK_MONOTONIC, gathers ? 0 : TFD_NONBLOCK);
+    if (!gathers) epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
+    if (gathers) arm(timer, start, TICK);
+    for (int i = 0; i < calls; i++) {
+        all[i].due = start + period * i / calls;
+        if (mode == SATURATED) send_audio(&all[i], now_ns(), size);
+    }
+    for (uint64_t now = now_ns(); now < drain; now = now_ns()) {
+        if (!is_steady && now >= steady) {
+            is_steady = 1, steady_from = steady, steady_to = end;
+            used = cpu_seconds();
             printf("steady\n");
             fflush(stdout);
         }
-        if (now >= end && is_steady) {
-            if (paced == 0) break;
-            is_steady = 2;
-        }
-        if (now >= drain) break;
-        while (paced == 1 && now >= all[next].due && all[next].due < end) {
-            send_audio(&all[next], all[next].due, size);
-            all[next].due += PERIOD;
+        while (sends && now >= all[next].due && all[next].due < end) {
+            if (mode == BARGEIN) press_key(&all[next]);
+            else send_audio(&all[next], all[next].due, size);
+            all[next].due += period;
             next = (next + 1) % calls;
         }
-        uint64_t wake = paced == 1 && all[next].due < end ? all[next].due : now + 10000000ull;
+        uint64_t wake = sends && all[next].due < end ? all[next].due : now + 10000000ull;
+        if (!is_steady && wake > steady) wake = steady;
         if (wake > drain) wake = drain;
-        struct itimerspec spec = {.it_value = {.tv_sec = wake / 1000000000ull, .tv_nsec = wake % 1000000000ull}};
-        timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
-        int n = epoll_wait(poll, ready, 1024, 100);
-        for (int i = 0; i < n; i++) {
-            struct call *c = ready[i].data.ptr;
-            uint64_t ticks;
-            if (!c) {
-                if (read(timer, &ticks, 8) < 0) continue;
-            } else if (!read_call(c, paced, size)) {
-                broken++;
-                epoll_ctl(poll, EPOLL_CTL_DEL, c->fd, NULL);
-            }
-        }
+        if (!gathers && wake != armed) arm(timer, armed = wake, 0);
+        uint64_t ticks;
+        /* A blocking timer: the tick is waited for first, and then everything is looked at that has come meanwhile. */
+        if (gathers && read(timer, &ticks, 8) < 0) continue;
+        serve_ready(poll, timer, size, gathers ? 0 : 100);
     }
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-    printf("{\"sent\":%llu,\"received\":%llu,\"out_of_order\":%llu,\"broken\":%llu,\"generator_cpu\":%.3f",
-           (unsigned long long)sent_total, (unsigned long long)received_total, (unsigned long long)out_of_order,
-           (unsigned long long)broken, cpu);
-    const double shares[] = {0.5, 0.9, 0.99, 0.999, 1.0};
-    const char *names[] = {"p50", "p90", "p99", "p999", "max"};
-    for (int i = 0; i < 5; i++) {
-        double share = shares[i] < 1 ? shares[i] : 1 - 0.5 / (latency_count + 1.0);
-        printf(",\"latency_%s\":%.3f", names[i], percentile(latency, latency_count, share));
-        share = shares[i] < 1 ? shares[i] : 1 - 0.5 / (slip_count + 1.0);
-        printf(",\"slip_%s\":%.3f", names[i], percentile(slip, slip_count, share));
+    return cpu_seconds() - used;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 10) return 2;
+    int calls = atoi(argv[4]), poll = epoll_create1(EPOLL_CLOEXEC), known = 0;
+    size_t size = atoi(argv[7]);
+    for (int i = 0; i <= IDLE; i++)
+        if (!strcmp(argv[8], modes[i])) mode = i, known = 1;
+    if (!known || calls < 1 || size < 16) return 2;
+    struct call *all = calloc(calls, sizeof *all);
+    struct epoll_event event = {.events = EPOLLIN};
+    for (int i = 0; i < calls; i++) {
+        open_call(&all[i], argv[1], atoi(argv[2]), argv[3], argv[9]);
+        event.data.ptr = &all[i];
+        epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &event);
     }
+    double used = run(all, calls, poll, atof(argv[5]), atof(argv[6]), size);
+    uint64_t never = mode == DUPLEX ? missing(all, calls) : 0;
+    printf("{\"sent\":%llu,\"received\":%llu,\"missing\":%llu,\"out_of_order\":%llu,\"broken\":%llu,"
+           "\"late\":%llu,\"longest_episode\":%.3f,\"generator_cpu\":%.3f",
+           (unsigned long long)sent_total, (unsigned long long)received_total, (unsigned long long)never,
+           (unsigned long long)out_of_order, (unsigned long long)broken, (unsigned long long)late, longest / 1e6, used);
+    print_histogram("latency", latency);
+    print_histogram("slip", slip);
+    print_histogram("tail", tail);
     printf("}\n");
     return 0;
 }
