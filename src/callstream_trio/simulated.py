@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -90,6 +91,7 @@ class SimulatedCaller:
         self._pacer = Pacer(audio.ptime, max_burst_packets=1000)
         self._frames = 0 if self._profile.direction is e.Direction.OUT else round(plan.duration / audio.ptime)
         self._digits = plan.digit_times
+        self._tracks = self._profile.tracks
         self._heard: list[FramePlayed] | None = [] if plan.record else None
         self._link: Link | None = None
         self._dialled_at = self._opened_at = self._ended_at = 0.0
@@ -219,12 +221,15 @@ class SimulatedCaller:
         link = self._link
         assert link is not None
         for _ in range(self._pacer.take(now, self._frames - self.frames_sent)):
-            frame = self.echo.frame(self.frames_sent)
+            said = self.frames_sent
+            frame = self.echo.frame(said)
             self.frames_sent += 1
             self.echo.sent = self.frames_sent
-            link.say(e.AudioReceived(frame))
-            if self._closed is not None:
-                return
+            for place, track in enumerate(self._tracks):
+                # Each party has its own place in the signal, too.
+                link.say(e.AudioReceived(frame if place == 0 else self.echo.frame(said + place * _STRIDE), track))
+                if self._closed is not None:
+                    return
         while self._digits and start + self._digits[0][0] <= now:
             link.say(e.DigitReceived(self._digits.pop(0)[1]))
             self.digits_sent += 1
@@ -301,7 +306,7 @@ class SimulatedCaller:
             set_up=self._opened_at - self._dialled_at if link else None,
             first_audio=max(first - self._opened_at, 0.0) if first is not None else None,
             duration=max(self._ended_at - self._opened_at, 0.0) if link else 0.0,
-            frames_sent=self.frames_sent,
+            frames_sent=self.frames_sent * len(self._tracks),
             frames_received=meter.frames_received,
             frames_played=meter.frames_played,
             gaps=meter.gaps(is_steady=is_echo),
@@ -331,12 +336,14 @@ class SimulatedCaller:
             self._fail(f"the application closed with {closed.code}: {reason_of(closed.code, closed.reason)}")
 
 
+@runtime_checkable
+class _Countable(Protocol):
+    """A profile that can make others like it."""
+
+    def for_call(self, number: int) -> Profile:
+        """Return the profile of one of many calls, with ids of its own."""
+        ...
+
+
 def _profile_for(profile: Profile, number: int) -> Profile:
-    """Return the profile with ids of this call's own."""
-    if isinstance(profile, AsteriskProfile):
-        return attrs.evolve(
-            profile,
-            channel=f"WebSocket/{profile.connection_id}/0x{0x7F0000000000 + 0x1C0 * (number + 1):x}",
-            channel_id=f"{profile.channel_id.partition('.')[0]}.{number + 1}",
-        )
-    return profile
+    return profile.for_call(number) if isinstance(profile, _Countable) else profile

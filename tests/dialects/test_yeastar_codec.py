@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callstream_core import commands as c
+from callstream_core import dialects
 from callstream_core import events as e
 from callstream_core.app_session import AppSession
 from callstream_core.dialects.yeastar import DIALECT, FRAGMENT, MAX_CHANNELS, Party, YeastarCodec, YeastarProfile
@@ -336,3 +337,11 @@ def test_nothing_that_is_said_breaks_a_session(messages: list[str | bytes]) -> N
         elif isinstance(said, e.AudioReceived):
             assert said.track in tracks
     assert not tracks
+
+
+@pytest.mark.parametrize("name", ["asterisk", "sinch", "yeastar"])
+def test_many_calls_have_ids_of_their_own(name: str) -> None:
+    profile: Any = dialects.get(name).profile()
+    assert len({profile.for_call(number).opening().call_id for number in range(100)}) == 100
+    assert profile.for_call(0).opening().call_id == profile.opening().call_id
+    assert profile.tracks == ([FIRST, SECOND] if name == "yeastar" else (e.CALLER,))

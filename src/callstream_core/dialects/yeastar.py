@@ -116,6 +116,10 @@ class YeastarProfile:
         """The names of the parties' tracks."""
         return [party.channelid for party in self.parties]
 
+    def for_call(self, number: int) -> YeastarProfile:
+        """Return the profile of one of many calls, with an id of its own."""
+        return attrs.evolve(self, callid=f"{self.callid.partition('.')[0]}.{number + 1}")
+
     def opening(self) -> e.SessionOpened:
         """Return what an application makes of the first message."""
         return _opened(self, self.callid)

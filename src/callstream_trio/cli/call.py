@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,9 @@ import click
 import trio
 
 from callstream_core import dialects
+from callstream_core.dialect import Profile
 from callstream_core.dialects.asterisk import FORMATS, AsteriskProfile, Generation, Syntax
+from callstream_core.dialects.yeastar import Party, YeastarProfile
 from callstream_core.errors import Unsupported
 from callstream_core.events import Direction
 from callstream_trio.cli.asserts import Condition
@@ -58,6 +60,8 @@ class _Wanted:
     cacert: Path | None
     json_report: bool
     conditions: Sequence[str]
+    parties: int
+    headers: Sequence[str]
 
 
 @click.command()
@@ -76,6 +80,8 @@ class _Wanted:
 @click.option("--direction", default="both", type=click.Choice([each.value for each in Direction]), help="[both]")
 @click.option("--no-answer", "-n", is_flag=True, help="Let the application answer.")
 @click.option("--passthrough", is_flag=True, help="Pass packets through, as with dial option p.")
+@click.option("--parties", default=2, type=click.IntRange(1, 16), help="Who speaks on a tapped call (yeastar). [2]")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header to send; repeatable.")
 @click.option("--insecure", is_flag=True, help="Accept any certificate.")
 @click.option("--cacert", type=_FILE, help="Trust this authority (PEM).")
 @click.option("--json-report", is_flag=True, help="Print the result as JSON.")
@@ -154,13 +160,14 @@ def make_plan(wanted: _Wanted) -> CallPlan:
         if key not in _DIGITS + ",":
             raise Mistake(f"there is no key {key!r} on a telephone; use 0-9, *, #, A-D, and a comma to wait")
     profile = _profile(wanted)
+    audio = profile.opening().caller_format
     if wanted.record is not None:
-        if not can_encode(profile.audio):
+        if not can_encode(audio):
             raise Mistake(f"{wanted.codec} cannot be recorded; choose slin16, ulaw or alaw, or leave --record out")
         if not wanted.record.absolute().parent.is_dir():
             raise Mistake(f"there is no directory {wanted.record.parent} to record to; create it first")
     try:
-        voice = make_voice(profile.audio, wanted.play)
+        voice = make_voice(audio, wanted.play)
     except Unsupported:
         raise Mistake(f"no file can be played with {wanted.codec}; use slin16, ulaw, alaw, or no --play") from None
     except UnreadableSound as error:
@@ -172,7 +179,7 @@ def make_plan(wanted: _Wanted) -> CallPlan:
         digits=wanted.dtmf,
         duration=wanted.duration,
         record=wanted.record,
-        dialling=DialSettings(attempts=1, tls=_tls(wanted)),
+        dialling=DialSettings(attempts=1, tls=_tls(wanted), headers=_headers(wanted.headers)),
     )
 
 
@@ -186,7 +193,31 @@ def _check_url(url: str) -> None:
         raise Mistake(f"{url!r} is not a WebSocket URL; write it like ws://127.0.0.1:8787/asterisk")
 
 
-def _profile(wanted: _Wanted) -> AsteriskProfile:
+def _profile(wanted: _Wanted) -> Profile:
+    make = _PROFILES.get(wanted.platform)
+    return make(wanted) if make else dialects.get(wanted.platform).profile()
+
+
+def _yeastar(wanted: _Wanted) -> YeastarProfile:
+    rate = {"slin": 8000, "slin16": 16000}.get(wanted.codec)
+    if rate is None:
+        raise Mistake(f"a Yeastar PBX sends slin or slin16, not {wanted.codec}; choose one with --codec")
+    given = {
+        "--dtmf": wanted.dtmf,
+        "--record": wanted.record,
+        "--variables": wanted.variables,
+        "--no-answer": wanted.no_answer,
+        "--passthrough": wanted.passthrough,
+        "--direction": wanted.direction != Direction.BOTH.value,
+    }
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise Mistake(f"a Yeastar PBX sends what its parties say, and nothing else; leave {', '.join(wrong)} out")
+    numbers = range(1001, 1001 + wanted.parties)
+    return YeastarProfile(rate=rate, parties=[Party(f"PJSIP/{each}-{each:08x}", str(each)) for each in numbers])
+
+
+def _asterisk(wanted: _Wanted) -> AsteriskProfile:
     try:
         generation = Generation[wanted.generation.upper()]
     except KeyError:
@@ -205,6 +236,18 @@ def _profile(wanted: _Wanted) -> AsteriskProfile:
         )
     except ValueError as error:
         raise Mistake(f"{error}; choose another --generation") from None
+
+
+_PROFILES: dict[str, Callable[[_Wanted], Profile]] = {"asterisk": _asterisk, "yeastar": _yeastar}
+
+
+def _headers(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [(name, value) for name, _, value in (text.partition("=") for text in texts)]
+    for name, value in pairs:
+        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) or not re.fullmatch(r"[\x21-\x7e \t]+", value):
+            # The value may be a secret.
+            raise Mistake("a header cannot be read; write it like --header Secret=s3cr3t")
+    return tuple(pairs)
 
 
 def _variables(texts: Sequence[str]) -> dict[str, str]:

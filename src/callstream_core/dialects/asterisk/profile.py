@@ -167,6 +167,14 @@ class AsteriskProfile:
         """Issue 2085 of the driver: a pong that nobody asked for, sent to the server side, ends the process."""
         return self.generation is Generation.G6 and self.is_server
 
+    def for_call(self, number: int) -> AsteriskProfile:
+        """Return the profile of one of many calls, with ids of its own."""
+        return attrs.evolve(
+            self,
+            channel=f"WebSocket/{self.connection_id}/0x{0x7F0000000000 + 0x1C0 * (number + 1):x}",
+            channel_id=f"{self.channel_id.partition('.')[0]}.{number + 1}",
+        )
+
     def opening(self) -> SessionOpened:
         """Return MEDIA_START as an event."""
         audio = self.audio

@@ -149,6 +149,10 @@ class SinchProfile:
         """Not known to."""
         return False
 
+    def for_call(self, number: int) -> SinchProfile:
+        """Return the profile of one of many calls, with an id of its own."""
+        return attrs.evolve(self, call_id=f"{self.call_id.rpartition('-')[0]}-{number + 1}")
+
     def opening(self) -> SessionOpened:
         """Return `connect` as an event."""
         call_key, application_key, _ = self.spelling.keys
