@@ -287,3 +287,17 @@ def test_calls_that_have_not_begun_or_are_over() -> None:
         sim.hang_up()
     assert sim.platform.handle_timeout(99) == []
     assert sim.platform.receive_close(1000, 99) == []
+
+
+def test_of_all_that_waits_only_the_last_status_is_said_when_the_call_is_over() -> None:
+    for has_status_hook in (True, False):
+        sim = running(ANSWER, notifies=False, has_status_hook=has_status_hook)
+        sim.close(4000)
+        sim.opens = False
+        sim.heard()
+        assert sim.happen(h.SpeechConnected()) == ["dial"]
+        said = sim.hang_up()
+        assert said == ([] if has_status_hook else ["close None"])
+        sim._take(sim.platform.link_opened(sim.now))
+        assert sim.heard() == (["cs completed"] if has_status_hook else [])
+        assert sim.platform.next_timeout() is None

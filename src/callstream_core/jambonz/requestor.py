@@ -13,7 +13,14 @@ from callstream_core.jambonz.happenings import DialLink, OnLink, PlatformOutput,
 from callstream_core.jambonz.orders import Ack
 from callstream_core.jambonz.profile import JambonzProfile
 from callstream_core.jambonz.values import Object, snake_cased
-from callstream_core.jambonz.words import HookQuestion, Notice, Question, SessionOffered, SessionReconnected
+from callstream_core.jambonz.words import (
+    CallStatusChanged,
+    HookQuestion,
+    Notice,
+    Question,
+    SessionOffered,
+    SessionReconnected,
+)
 from callstream_core.outputs import CloseLink, Transmit
 
 
@@ -284,10 +291,13 @@ class Requestor:
     def finish(self, code: int, out: list[Said]) -> None:
         """End; where the last word is still to be said, dial for it."""
         self._in_flight.clear()
-        if self.state is LinkState.DIALLING and self.connections and self._trigger is not None:
-            self._is_last = True
-            self._queue.clear()
-            return
+        if self.state is LinkState.DIALLING and self.connections:
+            waiting = (*self._queue, self._trigger)
+            last = [event for event in waiting if isinstance(event, CallStatusChanged)]
+            if last:
+                self._is_last = True
+                self._queue, self._trigger = [], last[-1]
+                return
         if self.state in (LinkState.OPEN, LinkState.RESUMING, LinkState.MUTE):
             out.append(self.on_link(CloseLink(code)))
         elif self.state is LinkState.DIALLING:
