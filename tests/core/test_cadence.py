@@ -54,6 +54,9 @@ def test_a_gap_is_told_and_no_rate_is_suspected(arrivals: list[float]) -> None:
 def test_a_party_with_many_pauses_keeps_its_rate() -> None:
     arrivals = [at for number in range(20) for at in steady(5, start=5.0 + number)]
     assert names(arrivals) == ["gap"] * 19
+    # On the whole it is half of it, as the other rate would be.
+    arrivals = [at for number in range(20) for at in steady(12, 0.04, start=5.0 + number)]
+    assert names(arrivals, rate=16000, ptime=0.04) == ["gap"] * 19
     # Too fast in every stretch, but not on the whole: it may be either.
     arrivals = [at for number in range(20) for at in steady(10, 0.04, start=5.0 + number)]
     assert set(names(arrivals)) == {"gap"}

@@ -214,6 +214,10 @@ async def test_19_a_slow_reader_loses_the_oldest_of_his_track_and_no_end() -> No
     events = [await anext(call) for _ in range(4)]
     assert [type(event) for event in events] == [e.Tolerated, e.Tolerated, e.TrackEnded, e.TrackEnded]
     assert call.stats.events_dropped == 40
+    call.hear(e.TrackEnded(A), 2.0)
+    for _ in range(10):
+        call.hear(e.MessageIgnored("again and again"), 2.0)
+    assert await anext(call) == e.TrackEnded(A)
 
 
 def test_19_many_slow_parties_together_have_a_bound_too() -> None:
@@ -295,6 +299,16 @@ def test_parties_have_their_channels_and_their_time(tmp_path: Path) -> None:
     assert (samples[:, 1] == column((50, 0), (50, 2), (50, 0), (50, 2))).all()
     assert (samples[:, 2] == column((120, 0), (1, 3), (79, 0))).all()
     assert [each.name for each in tmp_path.iterdir()] == ["call.wav"]
+
+
+def test_the_first_piece_has_its_time_to_the_sample(tmp_path: Path) -> None:
+    writer = PartyWriter(tmp_path / "call.wav", FAST.audio)
+    writer.write([])
+    writer.write([("a", 3.0, b"\1\0" * 640), ("b", 3.02, b"\2\0" * 640), ("a", 3.05, b"\1\0" * 640)])
+    writer.close()
+    _, samples = sound(tmp_path / "call.wav")
+    assert (samples[:, 0] == column((2, 1))).all()
+    assert samples[:, 1].nonzero()[0].tolist() == list(range(320, 960))
 
 
 def test_a_long_silence_takes_no_memory(tmp_path: Path) -> None:
