@@ -45,5 +45,7 @@ if __name__ == "__main__":
     app = web.Application()
     app.router.add_get("/asterisk", run_call)
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 8787))
+    # asyncio does this for sockets of its own; without it a second message may wait 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(listener.getsockname()[1], flush=True)
     web.run_app(app, sock=listener, print=None)

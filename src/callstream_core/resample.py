@@ -15,6 +15,9 @@ from callstream_core import codecs
 from callstream_core.audio import AudioFormat
 from callstream_core.errors import Unsupported
 
+# It came with soxr 1.1. Pipecat insists on 1.0, where live streams are as late as files.
+_HAS_VARIABLE_RATE = tuple(map(int, soxr.__version__.split(".")[:2])) >= (1, 1)
+
 
 class Resampler:
     """Changes the sample rate of a stream of linear audio (16-bit, little-endian, channels interleaved).
@@ -34,9 +37,10 @@ class Resampler:
         self._channels = channels
         # Not int16: soxr dithers that, so equal input would give unequal output.
         # At a fixed ratio soxr works in FFT blocks, whose size is most of its delay. Its engine for variable
-        # ratios works in small steps of time; here the ratio stays where it is. It came with soxr 1.1.
+        # ratios works in small steps of time; here the ratio stays where it is.
+        engine = {"vr": is_live} if _HAS_VARIABLE_RATE else {}
         self._stream: Any = (
-            soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ", vr=is_live)
+            soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ", **engine)
             if source_rate != target_rate
             else None
         )

@@ -1,0 +1,112 @@
+"""WebSockets of other libraries, as a call wants them. No library is imported: a socket is taken as it is given."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class LinkClosed(Exception):
+    """The WebSocket is closed; `code` is the close code, 1005 for a close without one, None for a lost connection."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"closed with {code}" if code is not None else "connection lost")
+        self.code = code
+
+
+class Socket(Protocol):
+    """One WebSocket. `receive` may be cancelled without losing a message."""
+
+    async def receive(self) -> str | bytes:
+        """Wait for a message. Raise `LinkClosed` when there will be no more."""
+        ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, unfragmented."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close; harmless when that has happened already."""
+        ...
+
+
+class StarletteSocket:
+    """A WebSocket of Starlette or FastAPI, after `accept`."""
+
+    def __init__(self, websocket: Any) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | bytes:
+        """Wait for a message."""
+        if self._websocket.client_state.name == "DISCONNECTED":
+            raise LinkClosed(None)
+        message = await self._websocket.receive()
+        if message["type"] != "websocket.receive":
+            code = message.get("code")
+            raise LinkClosed(None if code == 1006 else code)
+        data: bytes | None = message.get("bytes")
+        text: str = message.get("text") or ""
+        return text if data is None else data
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message."""
+        key = "text" if isinstance(message, str) else "bytes"
+        await self._websocket.send({"type": "websocket.send", key: message})
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close."""
+        states = (self._websocket.client_state.name, self._websocket.application_state.name)
+        if "DISCONNECTED" not in states:
+            await self._websocket.close(code, reason)
+
+
+class WebsocketsSocket:
+    """A connection of the `websockets` library (asyncio)."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def receive(self) -> str | bytes:
+        """Wait for a message."""
+        try:
+            message: str | bytes = await self._connection.recv()
+        except Exception as error:
+            # ConnectionClosed, known by what it tells: the close that was received.
+            if not hasattr(error, "rcvd"):
+                raise
+            raise LinkClosed(error.rcvd.code if error.rcvd else None) from error
+        return message
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message."""
+        await self._connection.send(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close."""
+        await self._connection.close(code, reason)
+
+
+class AiohttpSocket:
+    """A WebSocket of aiohttp, a server's or a client's."""
+
+    def __init__(self, websocket: Any) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | bytes:
+        """Wait for a message."""
+        message = await self._websocket.receive()
+        if message.type.name not in ("TEXT", "BINARY"):
+            code = self._websocket.close_code
+            raise LinkClosed(None if code == 1006 else code)
+        data: str | bytes = message.data
+        return data
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message."""
+        if isinstance(message, str):
+            await self._websocket.send_str(message)
+        else:
+            await self._websocket.send_bytes(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close."""
+        await self._websocket.close(code=code, message=reason.encode())
