@@ -50,8 +50,7 @@ struct call {
 
 static uint32_t latency[BUCKETS], slip[BUCKETS], tail[BUCKETS];
 static uint64_t out_of_order, broken, sent_total, received_total, late, episode_from, episode_to, longest;
-static int is_steady;
-static uint64_t steady_from, steady_to = UINT64_MAX;
+static uint64_t steady_from = UINT64_MAX, steady_to;
 static enum mode mode;
 static uint32_t random_state = 2463534242u;
 
@@ -71,7 +70,7 @@ static void count(uint32_t *buckets, uint64_t ns) {
     buckets[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
 }
 
-static int is_measured(uint64_t due) { return is_steady && due >= steady_from && due < steady_to; }
+static int is_measured(uint64_t due) { return due >= steady_from && due < steady_to; }
 
 static void print_histogram(const char *name, const uint32_t *buckets) {
     const char *comma = "";
@@ -269,11 +268,12 @@ static void serve_ready(int poll, int timer, size_t size, int patience) {
 static double run(struct call *all, int calls, int poll, double seconds, double warmup, size_t size) {
     int timer, next = 0;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    int sends = mode == ECHO || mode == DUPLEX || mode == BARGEIN, gathers = sends && calls >= GATHER_FROM;
+    int is_steady = 0, sends = mode == ECHO || mode == DUPLEX || mode == BARGEIN, gathers = sends && calls >= GATHER_FROM;
     uint64_t period = mode == BARGEIN ? 1000000000ull : PERIOD;
     uint64_t start = now_ns() + 50000000ull, steady = start + (uint64_t)(warmup * 1e9), armed = 0;
     uint64_t end = steady + (uint64_t)(seconds * 1e9), drain = end + (mode == SATURATED ? 0 : 500000000ull);
     double used = 0;
+    steady_from = steady, steady_to = end;
     timer = timerfd_create(CLOCK_MONOTONIC, gathers ? 0 : TFD_NONBLOCK);
     if (!gathers) epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
     if (gathers) arm(timer, start, TICK);
@@ -283,7 +283,7 @@ static double run(struct call *all, int calls, int poll, double seconds, double 
     }
     for (uint64_t now = now_ns(); now < drain; now = now_ns()) {
         if (!is_steady && now >= steady) {
-            is_steady = 1, steady_from = steady, steady_to = end;
+            is_steady = 1;
             used = cpu_seconds();
             printf("steady\n");
             fflush(stdout);

@@ -32,8 +32,12 @@ class TimerTable:
 
     def set(self, timer: Timer, deadline: float) -> None:
         """Set or move a deadline."""
-        self._deadlines[timer] = deadline
-        self.earliest = min(self._deadlines.values())
+        deadlines = self._deadlines
+        deadlines[timer] = deadline
+        if self.earliest is None or deadline <= self.earliest:
+            self.earliest = deadline
+        else:
+            self.earliest = min(deadlines.values())
 
     def cancel(self, timer: Timer) -> None:
         """Forget a deadline; one that is not set is no matter."""
@@ -53,9 +57,11 @@ class TimerTable:
         """Remove and return the timers that are due, earliest first."""
         if self.earliest is None or self.earliest > now:
             return []
-        by_deadline = sorted(self._deadlines.items(), key=lambda item: item[1])
-        due = [timer for timer, deadline in by_deadline if deadline <= now]
+        deadlines = self._deadlines
+        due = [timer for timer, deadline in deadlines.items() if deadline <= now]
+        if len(due) > 1:
+            due.sort(key=deadlines.__getitem__)
         for timer in due:
-            del self._deadlines[timer]
-        self.earliest = min(self._deadlines.values(), default=None)
+            del deadlines[timer]
+        self.earliest = min(deadlines.values()) if deadlines else None
         return due

@@ -62,12 +62,18 @@ class Served(Timed, Protocol):
 
 
 class Hub:
-    """Serves links: `gather_from` and more are gathered on a tick; below `react_below`, each is answered at once."""
+    """Serves links: `gather_from` and more are gathered on a tick; below `react_below`, each is answered at once.
 
-    def __init__(self, *, gather_from: int = 48, react_below: int = 32, tick: float = 0.002) -> None:
+    While gathering, it wakes for deadlines between two ticks, too, but no sooner than `rest` after it woke last.
+    """
+
+    def __init__(
+        self, *, gather_from: int = 48, react_below: int = 32, tick: float = 0.002, rest: float = 0.0004
+    ) -> None:
         self.gather_from = gather_from
         self.react_below = react_below
         self.tick = tick
+        self.rest = rest
         self.is_gathering = False
         self.turns = 0
         """How often it has woken."""
@@ -80,6 +86,9 @@ class Hub:
         self._poller: Poller | None = None
         self._timer: WakeTimer | None = None
         self._armed = _NEVER
+        self._rested = 0.0
+        """When the hub may wake next, while it gathers."""
+        self._is_turning = False
         self._nap: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
         self._watches: dict[tuple[int, bool], trio.CancelScope] = {}
@@ -169,7 +178,8 @@ class Hub:
         heapq.heappush(self._deadlines, (deadline, next(self._order), timed))
         if len(self._deadlines) > self._max_heap:
             self._compact()
-        if deadline < self._armed:
+        # A turn ends with a look at the earliest deadline: one setting of the timer serves them all.
+        if deadline < self._armed and not self._is_turning:
             self._arm(deadline)
 
     def _compact(self) -> None:
@@ -202,6 +212,8 @@ class Hub:
     def _turn(self, now: float) -> None:
         """Serve everything that is ready, then everything that is due."""
         self.turns += 1
+        self._is_turning = True
+        self._rested = now + self.rest
         if self._poller:
             timer = self._timer
             timer_fd = timer.fileno() if timer else -1
@@ -212,7 +224,11 @@ class Hub:
                     timer.clear()
                     self._armed = _NEVER
         self._serve_deadlines(clock())
-        if not self.is_gathering:
+        self._is_turning = False
+        if self.is_gathering:
+            self._armed = _NEVER
+            self._arm(min(self._next_deadline(), now + self.tick))
+        else:
             self._arm(self._next_deadline())
 
     def _serve(self, fd: int, is_writable: bool, now: float) -> None:
@@ -265,7 +281,12 @@ class Hub:
             self._armed = deadline
             if self._nap is not None:
                 self._nap.deadline = trio.current_time() + max(deadline - clock(), 0)
-        elif not self.is_gathering and deadline != self._armed:
+        elif self.is_gathering:
+            wake = max(deadline, self._rested)
+            if wake < self._armed:
+                self._armed = wake
+                self._timer.set(wake)
+        elif deadline != self._armed:
             self._armed = deadline
             # A timer that is not needed any more costs one idle turn, less than switching it off.
             if deadline < _NEVER:
@@ -275,11 +296,8 @@ class Hub:
         if self._timer is None:
             return
         self.is_gathering = is_gathering
-        if is_gathering:
-            self._timer.set(clock() + self.tick, self.tick)
-        else:
-            self._armed = clock()
-            self._timer.set(self._armed)
+        self._armed = clock() + (self.tick if is_gathering else 0)
+        self._timer.set(self._armed)
 
     # Without a poller
 
