@@ -85,7 +85,7 @@ class Tracks:
                 self._make_room()
                 track = self._tracks[event.track] = Track(event.format)
             track.is_ended = False
-        elif isinstance(event, e.TrackEnded):
+        elif isinstance(event, e.TrackEnded) and event.track in self._tracks:
             self._tracks[event.track].is_ended = True
 
     def _make_room(self) -> None:
@@ -97,7 +97,11 @@ class Tracks:
 
     def keep(self, audio: e.AudioReceived, now: float) -> None:
         """Have a piece wait to be read; the oldest goes where that is too much."""
-        track = self._tracks[audio.track]
+        track = self._tracks.get(audio.track)
+        if track is None:
+            # It was never announced.
+            self._lost += 1
+            return
         track.pieces.append((audio.data, now))
         track.size += len(audio.data)
         count = self._seconds / track.format.ptime

@@ -242,6 +242,9 @@ def test_tracks_without_end_are_forgotten() -> None:
     with pytest.raises(ValueError, match="no track 't5'"):
         tracks.find("t5")
     assert tracks.all_dropped == 1
+    tracks.hear(e.TrackEnded("nobody"))
+    tracks.keep(e.AudioReceived(b"", "nobody"), 0.0)
+    assert tracks.all_dropped == 2
 
 
 async def test_a_party_that_comes_back_goes_on_where_it_was() -> None:
