@@ -207,7 +207,11 @@ def peers_command(
 @click.option("--seconds", default=5.0, show_default=True)
 def all_command(file: Path, rounds: int, seconds: float) -> None:
     """Measure everything for the page on performance, into one JSON file; about half an hour."""
-    file.write_text(json.dumps(report.measure_all(rounds=rounds, seconds=seconds)))
+
+    def save(found: dict[str, Any]) -> None:
+        file.write_text(json.dumps(found))
+
+    report.measure_all(rounds=rounds, seconds=seconds, save=save)
 
 
 @main.command("report")

@@ -78,32 +78,37 @@ def soak(load: Load, server: str = "callstream") -> dict[str, Any]:
     }
 
 
-def measure_all(*, rounds: int, seconds: float) -> dict[str, Any]:
-    """Measure everything; the JSON that `write` takes."""
+def measure_all(*, rounds: int, seconds: float, save: Callable[[dict[str, Any]], None]) -> None:
+    """Measure everything, the longest last; give what there is to `save` after each part, as `write` takes it."""
     everybody = servers.names()
-    paces = {"rounds": rounds}
+    found: dict[str, Any] = {"machine": machine.describe(), "rounds": rounds}
 
     def run(chosen: Sequence[str], loads: Sequence[Load]) -> dict[str, Any]:
         with progress(len(chosen) * len(loads) * rounds) as step:
-            results, missing = compare(chosen, loads, **paces, step=step)
+            results, missing = compare(chosen, loads, rounds=rounds, step=step)
         return {"measured": [result.as_json() for result in results], "missing": missing}
 
     def loads(work: str, sizes: Sequence[int], **more: Any) -> list[Load]:
         return [Load(work=work, calls=calls, seconds=seconds, **more) for calls in sizes]
 
-    found, missing = capacities(everybody, seconds=seconds, rounds=rounds)
-    return {
-        "machine": machine.describe(),
-        "rounds": rounds,
-        "capacity": {"capacities": found, "missing": missing},
-        "echo": run(everybody, loads("echo", (200,))),
-        "saturated": run(everybody, loads("saturated", (50,))),
-        "pacing": run(("callstream", "picows-uvloop", "c-epoll"), loads("duplex", _SIZES)),
-        "stalled": run(("callstream",), [each for ms in (50, 100, 200) for each in loads("stalled", (200,), stall=ms)]),
-        "bargein": run(("callstream",), loads("bargein", (200,))),
-        "memory": {"bytes_per_call": memory.run(calls=500)},
-        "frame": frame.run(),
+    def capacity_part() -> dict[str, Any]:
+        measured, missing = capacities(everybody, seconds=seconds, rounds=rounds)
+        return {"capacities": measured, "missing": missing}
+
+    stalls = [each for ms in (50, 100, 200) for each in loads("stalled", (200,), stall=ms)]
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "frame": frame.run,
+        "memory": lambda: {"bytes_per_call": memory.run(calls=500)},
+        "bargein": lambda: run(("callstream",), loads("bargein", (200,))),
+        "echo": lambda: run(everybody, loads("echo", (200,))),
+        "saturated": lambda: run(everybody, loads("saturated", (50,))),
+        "pacing": lambda: run(("callstream", "picows-uvloop", "c-epoll"), loads("duplex", _SIZES)),
+        "stalled": lambda: run(("callstream",), stalls),
+        "capacity": capacity_part,
     }
+    for name, measure_part in parts.items():
+        found[name] = measure_part()
+        save(found)
 
 
 # The page
@@ -119,28 +124,33 @@ def write(found: dict[str, Any], docs: Path) -> None:
     page.write_text(text)
     images = docs / "images"
     images.mkdir(exist_ok=True)
-    plots.capacities(found["capacity"]["capacities"], images / "capacity.png")
-    plots.cost_by_server(found["echo"]["measured"], images / "cost.png")
-    pacing = found["pacing"]["measured"]
-    plots.survival([r for r in pacing if r["calls"] == 200], images / "lateness.png")
+    if "capacity" in found:
+        plots.capacities(found["capacity"]["capacities"], images / "capacity.png")
+    if "echo" in found:
+        plots.cost_by_server(found["echo"]["measured"], images / "cost.png")
+    if "pacing" in found:
+        plots.survival([r for r in found["pacing"]["measured"] if r["calls"] == 200], images / "lateness.png")
 
 
 def _tables(found: dict[str, Any]) -> dict[str, str]:
     host = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["machine"].items())
-    return {
-        "machine": f"{host}; medians of {found['rounds']} rounds.",
-        "capacity": _capacity_table(found["capacity"]),
-        "echo": _load_table(found["echo"], ("cpu", "core", "p50", "p99")),
-        "saturated": _load_table(found["saturated"], ("cpu",)),
-        "pacing": _load_table(found["pacing"], ("core", "p50", "p99", "p99.9", "max")),
-        "stalled": _stall_table(found["stalled"]["measured"]),
-        "bargein": _bargein_table(found["bargein"]["measured"]),
-        "memory": f"{found['memory']['bytes_per_call'] / 1024:.1f} KiB per idle call.",
-        "frame": _rows(
-            ("work", "median µs", "least", "most"),
-            [(name, *(f"{t[key]:.2f}" for key in ("median", "least", "most"))) for name, t in found["frame"].items()],
-        ),
+    forms: dict[str, Callable[[dict[str, Any]], str]] = {
+        "capacity": _capacity_table,
+        "echo": lambda part: _load_table(part, ("cpu", "core", "p50", "p99")),
+        "saturated": lambda part: _load_table(part, ("cpu",)),
+        "pacing": lambda part: _load_table(part, ("core", "p50", "p99", "p99.9", "max")),
+        "stalled": lambda part: _stall_table(part["measured"]),
+        "bargein": lambda part: _bargein_table(part["measured"]),
+        "memory": lambda part: f"{part['bytes_per_call'] / 1024:.1f} KiB per idle call.",
+        "frame": _frame_table,
     }
+    tables = {name: form(found[name]) for name, form in forms.items() if name in found}
+    return tables | {"machine": f"{host}; medians of {found['rounds']} rounds."}
+
+
+def _frame_table(part: dict[str, Any]) -> str:
+    rows = [(name, *(f"{times[key]:.2f}" for key in ("median", "least", "most"))) for name, times in part.items()]
+    return _rows(("work", "median µs", "least", "most"), rows)
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -41,8 +41,13 @@ async def accept_one(
             return sock, peer
 
 
-async def open_listeners(bind: str, *, backlog: int = 1024) -> list[socket.socket]:
-    """Listen on `host:port`; port 0 takes a free one. `OSError` where that is impossible, `ValueError` for bad text."""
+async def open_listeners(
+    bind: str, *, backlog: int = 1024, shares_port: bool = False, listens: bool = True
+) -> list[socket.socket]:
+    """Listen on `host:port`; port 0 takes a free one. `OSError` where that is impossible, `ValueError` for bad text.
+
+    With `shares_port`, other processes may listen there, too; without `listens`, the address is only held.
+    """
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{bind!r} is not an address; use HOST:PORT, for example 127.0.0.1:8787")
@@ -53,7 +58,7 @@ async def open_listeners(bind: str, *, backlog: int = 1024) -> list[socket.socke
     try:
         for family, _, _, _, address in dict.fromkeys(found):
             try:
-                listeners.append(_listen(family, address, backlog))
+                listeners.append(_listen(family, address, backlog if listens else None, shares_port=shares_port))
             except OSError as error:
                 # `localhost` may name an IPv6 address on a machine without IPv6.
                 if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
@@ -68,15 +73,20 @@ async def open_listeners(bind: str, *, backlog: int = 1024) -> list[socket.socke
     return listeners
 
 
-def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], backlog: int) -> socket.socket:
+def _listen(
+    family: int, address: tuple[str | int, ...] | tuple[int, bytes], backlog: int | None, *, shares_port: bool
+) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
-        listener.listen(backlog)
+        if backlog is not None:
+            listener.listen(backlog)
     except OSError:
         listener.close()
         raise

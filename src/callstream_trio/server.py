@@ -123,13 +123,19 @@ class Server:
         self._metrics = Metrics(self)
         self._emptied = trio.Event()
 
+    @property
+    def metrics(self) -> str:
+        """The page of metrics, as Prometheus reads it."""
+        page = self._metrics.page("/metrics")
+        return page.text if page else ""
+
     @asynccontextmanager
-    async def listening(self, binds: Sequence[str]) -> AsyncIterator[Server]:
-        """Listen on `host:port` addresses while the block runs; then drain."""
+    async def listening(self, binds: Sequence[str], *, shares_port: bool = False) -> AsyncIterator[Server]:
+        """Listen on `host:port` addresses while the block runs; then drain. Other processes may share the port."""
         listeners: list[socket.socket] = []
         try:
             for bind in binds:
-                listeners += await open_listeners(bind)
+                listeners += await open_listeners(bind, shares_port=shares_port)
             self.addresses = [listener.getsockname()[:2] for listener in listeners]
             async with self.hub.running(), trio.open_nursery() as calls:
                 async with trio.open_nursery() as accepting:

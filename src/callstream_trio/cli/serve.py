@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from callstream_trio.hub import clock
 from callstream_trio.server import Handler, Server
 from callstream_trio.settings import LOG_LEVELS, BadSettings, Settings, load_settings
 from callstream_trio.tls import server_context
+from callstream_trio.workers import Hints, Workers, WorkersSettings, obey_parent
 
 _log = structlog.get_logger("callstream")
 
@@ -46,20 +48,29 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-calls", metavar="N", help="Calls at once. [4000]")
 @click.option("--send-ahead", metavar="SECONDS", help="Audio sent ahead of playout, or 'unlimited'. [1]")
 @click.option("--yeastar-rate", type=click.Choice(["8000", "16000"]), help="Sample rate of a Yeastar PBX. [8000]")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, envvar="CALLSTREAM_WORKERS", help="Processes. [1]")
+@click.option("--metrics-bind", metavar="HOST:PORT", envvar="CALLSTREAM_METRICS_BIND", help="Metrics of all of them.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[info]")
 @click.option("--json-logs", is_flag=True, default=None, help="Log one JSON object per line.")
-def serve(app: str | None, argument: str | None, config: Path | None, **flags: Any) -> None:
+def serve(
+    app: str | None, argument: str | None, config: Path | None, workers: int, metrics_bind: str | None, **flags: Any
+) -> None:
     """Take calls, and echo them, play to them, record them, or hand them to your own code.
 
     Without arguments, calls are echoed, and the lines for the telephone system's configuration are shown.
-    SIGTERM or Ctrl+C lets running calls end; a second one quits at once.
+    SIGTERM or Ctrl+C lets running calls end; a second one quits at once. With more than one worker, SIGHUP starts new
+    ones, which read the configuration again, and then lets the old ones go.
     """
+    hints = Hints.found()
     settings = read_settings(app, argument, config, flags)
     handler = make_handler(settings.app)
     tls = make_tls(settings)
     set_up_logs(settings.log_level, json=settings.json_logs)
     raise_file_limit()
-    trio.run(_serve, settings, handler, tls)
+    if hints is None and (workers > 1 or metrics_bind is not None):
+        trio.run(_serve_by_workers, settings, workers, metrics_bind)
+    else:
+        trio.run(_serve, settings, handler, tls, hints)
 
 
 def read_settings(app: str | None, argument: str | None, config: Path | None, flags: dict[str, Any]) -> Settings:
@@ -123,15 +134,41 @@ def make_tls(settings: Settings) -> ssl.SSLContext | None:
         ) from None
 
 
-async def _serve(settings: Settings, handler: Handler, tls: ssl.SSLContext | None) -> None:
+async def _serve_by_workers(settings: Settings, count: int, metrics_bind: str | None) -> None:
+    """Run the same command as several processes."""
+    drain_timeout = settings.drain_timeout + 5
+    workers = Workers(
+        [sys.executable, "-m", "callstream_trio", *sys.argv[1:]],
+        settings.bind,
+        WorkersSettings(count=count, drain_timeout=drain_timeout),
+    )
+
+    def announce() -> None:
+        addresses = [
+            (host.strip("[]"), int(port)) for host, _, port in (bind.rpartition(":") for bind in workers.binds)
+        ]
+        _announce(settings, addresses)
+        _log.info("workers start", count=count, metrics=[f"{host}:{port}" for host, port in workers.metrics_addresses])
+
+    try:
+        await workers.run(metrics_bind, announce)
+    except (OSError, ValueError) as error:
+        raise Mistake(_why_not_listening(settings, error)) from None
+    _log.info("stopped")
+
+
+async def _serve(settings: Settings, handler: Handler, tls: ssl.SSLContext | None, hints: Hints | None) -> None:
     server = Server(_logged(handler), settings=settings.server, tls=tls)
     stop = trio.Event()
     mistake: Mistake | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
         try:
-            async with server.listening(settings.bind):
-                _announce(settings, server)
+            async with server.listening(hints.binds if hints else settings.bind, shares_port=hints is not None):
+                if hints:
+                    nursery.start_soon(obey_parent, hints, lambda: server.metrics.encode(), stop.set)
+                else:
+                    _announce(settings, server.addresses)
                 # What is there now stays: no collection has to look at it again.
                 gc.collect()
                 gc.freeze()
@@ -191,15 +228,15 @@ def _logged(handler: Handler) -> Handler:
 # The first screen
 
 
-def _announce(settings: Settings, server: Server) -> None:
+def _announce(settings: Settings, addresses: list[tuple[str, int]]) -> None:
     console = make_console(stderr=True)
     if settings.json_logs:
-        _log.info("listening", app=settings.app, addresses=[f"{host}:{port}" for host, port in server.addresses])
+        _log.info("listening", app=settings.app, addresses=[f"{host}:{port}" for host, port in addresses])
         return
     auths = settings.server.admission.auth
-    address = server.addresses[0]
+    address = addresses[0]
     section, dial = asterisk_lines(settings, address, auths, shows_secrets=console.is_terminal)
-    urls = [url_of(each, is_secure=settings.is_secure) for each in server.addresses]
+    urls = [url_of(each, is_secure=settings.is_secure) for each in addresses]
     console.print()
     console.print(f"  [bold]callstream[/]  {settings.app}  [cyan]{'  '.join(urls)}[/]")
     console.print()
