@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,7 +149,8 @@ def test_an_interrupted_run_hangs_up_and_tells_what_it_has() -> None:
     with serving() as url:
         caller = subprocess.Popen([*COMMAND, "call", url, "--duration", "20", "--json-report"], stdout=subprocess.PIPE)
         with caller:
-            time.sleep(1.5)
+            wait_for_call(url)
+            time.sleep(0.5)
             caller.send_signal(signal.SIGINT)
             result = json.load(caller.stdout)  # type: ignore[arg-type]
             assert caller.wait(5) == 1
@@ -156,6 +158,15 @@ def test_an_interrupted_run_hangs_up_and_tells_what_it_has() -> None:
     assert report["failures"] == ["the call was interrupted"]
     assert report["close_code"] == 1000
     assert report["echo_intact"] > 0
+
+
+def wait_for_call(url: str) -> None:
+    """Wait until the server has a call."""
+    metrics = url.replace("ws://", "http://").rpartition("/")[0] + "/metrics"
+    deadline = time.monotonic() + 20
+    while b"\ncallstream_calls 1.0" not in urllib.request.urlopen(metrics, timeout=5).read():
+        assert time.monotonic() < deadline, "no call came"
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

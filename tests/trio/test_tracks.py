@@ -350,11 +350,15 @@ def test_a_disk_that_fails_leaves_what_there_was(tmp_path: Path, monkeypatch: py
 async def test_one_file_per_call_with_every_party(tmp_path: Path, logs: list[EventDict]) -> None:
     profile = YeastarProfile(rate=16000, callid="12.7", parties=(Party("a", "1"), Party("b", "2")))
     server = Server(apps.record(tmp_path), settings=SETTINGS)
-    async with server.listening(["127.0.0.1:0"]), dial(url_of(server), "yeastar", profile=profile) as caller:
-        caller.say_audio(b"\1\0" * 640 * 10)
-        await trio.sleep(0.2)
-        caller.say_audio(b"\2\0" * 640 * 5, track="b")
-        await trio.sleep(0.25)
+    async with server.listening(["127.0.0.1:0"]):
+        async with dial(url_of(server), "yeastar", profile=profile) as caller:
+            caller.say_audio(b"\1\0" * 640 * 10)
+            await trio.sleep(0.2)
+            caller.say_audio(b"\2\0" * 640 * 5, track="b")
+            await trio.sleep(0.25)
+        with trio.fail_after(10):
+            while server.calls:  # noqa: ASYNC110 (nobody sets an event for it)
+                await trio.sleep(0.01)
     rate, samples = sound(tmp_path / "12.7-001.wav")
     assert rate == 16000
     assert samples.shape[1] == 2
