@@ -10,7 +10,7 @@ from callstream_core.app_session import AppSession
 from callstream_core.closing import Outcome
 from callstream_core.dialects.sinch import DIALECT, SinchProfile
 from callstream_core.errors import LocalProtocolError, Unsupported
-from callstream_core.limits import Limits
+from callstream_core.limits import Limits, PlayoutSettings
 from callstream_core.machine import State
 from callstream_core.outputs import CloseLink, Transmit
 from tests.dialects.test_sinch import (
@@ -49,6 +49,14 @@ def test_20_whatever_we_say_is_a_sign_of_life() -> None:
     assert beats == pytest.approx([start + 35, start + 55])
     assert app.send(c.KeepAlive(), start + 60) == [Transmit(HEARTBEAT)]
     assert run(app, start + 79) == []
+
+
+def test_20_audio_on_the_fast_path_is_a_sign_of_life_too() -> None:
+    app = answered(settings=PlayoutSettings(send_ahead=None))
+    for number in range(1, 1500):
+        assert app.send(c.SendAudio(FRAME), number * 0.02) == [Transmit(FRAME)]
+        assert run(app, number * 0.02) == []
+    assert run(app, 60.0) == [(pytest.approx(1499 * 0.02 + 20), Transmit(HEARTBEAT))]
 
 
 def test_20_no_heartbeat_before_the_answer() -> None:
