@@ -7,6 +7,7 @@ from typing import Any
 
 from callstream_core import commands as c
 from callstream_core import events as e
+from callstream_core.audio import lower_sample
 from callstream_core.closing import ABNORMAL, NO_CODE, is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect
 from callstream_core.errors import Malformed, Unsupported
@@ -272,11 +273,15 @@ class AppSession:
             size = len(data)
             if 0 < size <= reply.credit and not size % reply.frame_size and size <= reply.max_message:
                 reply.pass_on(size, now)
-                return [Transmit(data)]
+                return [Transmit(data if reply.avoided is None else lower_sample(data, reply.avoided))]
         out: list[Output] = []
-        if kind in Player.said:
+        if kind in Player.said and not (kind is c.ClearPlayout and self.capabilities.plays_clips):
             if self._player is None:
-                raise Unsupported(f"{self.dialect.name} only listens: nothing can be played to the caller")
+                raise Unsupported(
+                    f"{self.dialect.name} plays whole clips on this call: use PlayClip"
+                    if self.capabilities.plays_clips
+                    else f"{self.dialect.name} only listens: nothing can be played to the caller"
+                )
             Player.said[kind](self._player, command, now, out)
         elif isinstance(command, c.HangUp | c.Reject):
             self._say_end(command, now, out)

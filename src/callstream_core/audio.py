@@ -5,6 +5,8 @@ Sizes are bytes of all channels together, durations seconds, rates samples per s
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 # Encodings whose silence is not a run of zero bytes (ITU-T G.711).
@@ -51,6 +53,21 @@ class AudioFormat:
     def silence(self, size: int) -> bytes:
         """Return `size` bytes of silence, or of zeros where the encoding has no silent byte."""
         return _SILENCE.get(self.encoding, b"\0") * size
+
+    def silent_frames(self, seconds: float) -> bytes:
+        """Return silence of at least this length, in whole frames."""
+        # Not one frame more because of how floats are rounded.
+        return self.silence(math.ceil(seconds / self.ptime - 1e-6) * self.frame_size)
+
+
+def lower_sample(data: bytes, sample: bytes | None) -> bytes:
+    """Return 16-bit little-endian samples in which the next lower one stands in for `sample`, if there is one."""
+    # The bytes may stand next to each other without being one sample; as text of 16-bit units they cannot.
+    if sample is None or sample not in data:
+        return data
+    unit = sample.decode("utf-16-le", "surrogatepass")
+    text = data.decode("utf-16-le", "surrogatepass").replace(unit, chr(ord(unit) - 1))
+    return text.encode("utf-16-le", "surrogatepass")
 
 
 def linear(rate: int, *, channels: int = 1, ptime: float = 0.02) -> AudioFormat:

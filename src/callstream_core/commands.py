@@ -105,6 +105,33 @@ class KeepAlive:
     """Show that we are there. The session says it by itself where the platform wants to hear from us."""
 
 
+@attrs.frozen(kw_only=True)
+class PlayClip:
+    """Play a whole clip, where the platform plays clips and no stream. `ClipPlayed` answers it."""
+
+    data: bytes
+    kind: str = "raw"
+    """The platform's name for what `data` is: `raw` samples, or a `wav` file."""
+    rate: int | None = None
+    """Samples per second of raw audio; None where the file tells."""
+    name: str | None = None
+    """Comes back in `ClipPlayed`."""
+    is_queued: bool = True
+    """Wait for the clips before; else interrupt them."""
+
+
+@attrs.frozen
+class ForgetMarks:
+    """Answer every open mark as cleared, and have the platform forget them; the audio plays on."""
+
+
+@attrs.frozen
+class ReportFailure:
+    """Tell the platform that the application failed. What it does then is its own business."""
+
+    text: str = ""
+
+
 @attrs.frozen
 class HangUp:
     """End the call, at once or when the last word was heard."""
@@ -128,5 +155,8 @@ Command = (
     | StartBuffering
     | StopBuffering
     | KeepAlive
+    | PlayClip
+    | ForgetMarks
+    | ReportFailure
     | HangUp
 )

@@ -57,6 +57,20 @@ class Capabilities:
     """Bytes of reply audio in one message."""
     max_queue: int | None = None
     """Frames that may wait on the platform before it says stop, or throws audio away."""
+    holds_first: float = 0.0
+    """Seconds of audio that the platform wants to have before it plays anything at all."""
+    holds_back: float = 0.0
+    """Seconds at the end of what was sent, and less, that it plays only when more follows, and that no clear reaches:
+    the session fills up an utterance with silence, and pushes the rest out after a clear."""
+    max_marks: int | None = None
+    """Marks that may be unanswered at once; the platform drops more without a word."""
+    answers_cleared: bool = False
+    """The platform itself answers each mark that a clear hits."""
+    mark_sample: bytes | None = None
+    """The sample that the platform takes for a mark wherever it is. The session plays the next lower one instead,
+    from its first mark on."""
+    plays_clips: bool = False
+    """The platform plays whole clips (`PlayClip`, `ClearPlayout`), and no stream."""
     heartbeat: float | None = None
     """Seconds of our own silence after which the platform wants a sign of life."""
     unusable: str | None = None
@@ -114,6 +128,38 @@ class Codec(Protocol):
 
 
 @attrs.frozen(kw_only=True)
+class Prebuffer:
+    """How a platform holds back a stream of samples, and what it does to the marks in it."""
+
+    first: int
+    """Samples that must have come before any is played."""
+    release: int
+    """Samples that must have come, ever after, before those are queued."""
+    piece: int
+    """Bytes in which a message is looked at."""
+    max_marks: int
+    """Marks that may be unanswered; more are dropped in silence."""
+    mark_sample: bytes | None = None
+    """A sample of the stream itself that is taken for a mark, too."""
+    loses_marks: bool = False
+    """Only the first mark in the stream survives: resampling smooths the others away."""
+    swallows_marks: bool = False
+    """As many marks as were in the stream when it was cleared, or they were forgotten, go unheeded afterwards."""
+
+
+@attrs.frozen(kw_only=True)
+class Clips:
+    """How a platform plays clips."""
+
+    max_waiting: int
+    """Clips that may wait for their turn; more are dropped in silence."""
+    interrupts: bool = True
+    """A clip that is not to be queued ends the one that is playing; else it comes next."""
+    duration: float | None = None
+    """Seconds that every clip lasts, whatever is in it; None for as long as it is."""
+
+
+@attrs.frozen(kw_only=True)
 class PlayoutTraits:
     """How a platform queues and plays what the application sends."""
 
@@ -136,6 +182,10 @@ class PlayoutTraits:
     """Messages are one stream of bytes: a frame may begin in one and end in the next."""
     max_size: int | None = None
     """Bytes that may be queued; of more, the oldest frames are dropped."""
+    prebuffer: Prebuffer | None = None
+    """Audio is a stream of samples that is held back before it is queued, with marks between them."""
+    clips: Clips | None = None
+    """Whole clips are played, and no stream."""
     merges_ticks: bool = False
     """A late tick is served once, as timers that merge expirations do; else each tick that has passed is served."""
 
@@ -150,6 +200,8 @@ class Patience:
     """Between two signs of life after the answer: audio or `KeepAlive`."""
     duration: float | None = None
     """From the answer to the end of the call."""
+    last_digits: str = ""
+    """Keys with which the caller ends the session."""
 
 
 class Profile(Protocol):
@@ -207,6 +259,10 @@ class Dialect:
     """Make the default profile."""
     subprotocols: tuple[str, ...] = ()
     """WebSocket subprotocols of this dialect, best first."""
+    offered: tuple[str, ...] | None = None
+    """Those that the platform offers when it dials; None for all of them."""
+    sends_origin: bool = False
+    """The platform, though no browser, names the host that it dials as its Origin."""
     attempts: int = 1
     """How often the platform tries to connect, in all, when the application refuses."""
     paths: tuple[str, ...] = ()

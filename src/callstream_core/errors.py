@@ -26,3 +26,5 @@ class Malformed(Exception):
 
     is_answered = False
     """Whether the platform tells the application so."""
+    is_fatal = False
+    """Whether the platform's process dies of it, and the connection with it."""

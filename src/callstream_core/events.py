@@ -129,6 +129,18 @@ class BufferingCompleted:
 
 
 @attrs.frozen(kw_only=True)
+class ClipPlayed:
+    """A clip has ended: played out, cleared, or interrupted by another."""
+
+    name: str | None = None
+    """Its name, if it was given one."""
+    duration: float
+    """Seconds that were played."""
+    last_sample: int = 0
+    """How far into the clip, in samples, as the platform counts them."""
+
+
+@attrs.frozen(kw_only=True)
 class PlayoutCleared:
     """The answer to `ClearPlayout`: what the caller heard of the utterance, and what not."""
 
@@ -236,6 +248,7 @@ Event = (
     | TrackEnded
     | MarkReached
     | BufferingCompleted
+    | ClipPlayed
     | PlayoutCleared
     | PlayoutDrained
     | FlowPaused

@@ -67,7 +67,7 @@ class Questions:
     before an estimate serves where it never answers. Timer `MARKS` is set while an answer is waited for.
     """
 
-    __slots__ = ("_answered", "_marks", "_reports", "_slack", "_tick", "_timers", "is_finished")
+    __slots__ = ("_answered", "_marks", "_owed", "_reports", "_slack", "_tick", "_timers", "is_finished")
 
     def __init__(self, *, slack: float, tick: float, timers: TimerTable) -> None:
         self._slack = slack
@@ -78,6 +78,8 @@ class Questions:
         self._reports: list[Ordered] = []
         # Platforms may answer a mark that we have answered already; the names we can tell such by.
         self._answered: list[str] = []
+        # Names of marks that we answered for the platform, which will answer them yet.
+        self._owed: list[str] = []
         self.is_finished = False
         """True once the session's own question is answered."""
 
@@ -101,7 +103,8 @@ class Questions:
             if mark.is_native and isinstance(mark.command, kind) and mark.name == event.name:
                 for _ in range(index):
                     self._conclude(self._marks.pop(0), out, is_estimated=True)
-                self._conclude(self._marks.pop(0), out)
+                outcome = event.outcome if isinstance(event, MarkReached) else MarkOutcome.PLAYED
+                self._conclude(self._marks.pop(0), out, outcome)
                 return mark.position
         return None
 
@@ -127,17 +130,39 @@ class Questions:
             out.append(PlayoutDrained())
         return reports[-1].position if reports else None
 
-    def clear(self, waiting: Iterable[Ordered], ledger: Ledger, now: float, out: list[Output]) -> list[Ordered]:
+    def settle_owed(self, event: MarkReached | BufferingCompleted) -> bool:
+        """Tell whether this is an answer that the platform still owed us after a clear; it is settled then."""
+        if event.name not in self._owed:
+            return False
+        del self._owed[: self._owed.index(event.name) + 1]
+        return True
+
+    def clear_marks(self, waiting: Iterable[Ordered], out: list[Output], *, owes_answers: bool) -> None:
+        """Answer all marks as cleared, and those `waiting` to be sent. The platform may owe answers to the others."""
+        if owes_answers:
+            self._owed += [mark.name for mark in self._marks if mark.is_native]
+            del self._owed[:-_MAX_ANSWERED]
+        while self._marks:
+            self._conclude(self._marks.pop(0), out, MarkOutcome.CLEARED)
+        for question in waiting:
+            self._conclude(question, out, MarkOutcome.CLEARED)
+
+    def clear(
+        self,
+        waiting: Iterable[Ordered],
+        ledger: Ledger,
+        now: float,
+        out: list[Output],
+        *,
+        owes_answers: bool = False,
+    ) -> list[Ordered]:
         """Answer all marks as cleared, those that were `waiting` to be sent too; return the reports among these.
 
         A report that was sent survives a clear: the platform owes it still, and gives it with its next tick.
         """
         waiting = list(waiting)
-        while self._marks:
-            self._conclude(self._marks.pop(0), out, MarkOutcome.CLEARED)
-        for question in waiting:
-            if question.wants_answer and not question.is_report:
-                self._conclude(question, out, MarkOutcome.CLEARED)
+        marks = (question for question in waiting if question.wants_answer and not question.is_report)
+        self.clear_marks(marks, out, owes_answers=owes_answers)
         reports, self._reports = self._reports, []
         for report in reports:
             self.ask(report, ledger, now)

@@ -74,6 +74,13 @@ class Outbox:
         self.size -= len(piece)
         return piece
 
+    def take_marks(self) -> list[Ordered]:
+        """Remove and return the marks; the audio, and all else, stays in its order."""
+        marks = [command for command in self.commands if command.wants_answer and not command.is_report]
+        if marks:
+            self._items = deque(item for item in self._items if item not in marks)
+        return marks
+
     def recut(self, piece: int) -> None:
         """Cut the audio into pieces of at most this size."""
         items, self._items = self._items, deque()

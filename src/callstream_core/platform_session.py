@@ -8,12 +8,14 @@ from typing import Any
 
 from callstream_core import commands as c
 from callstream_core import events as e
+from callstream_core.clip_playout import ClipPlayout
 from callstream_core.closing import ABNORMAL, Outcome, is_clean, reason_of
-from callstream_core.dialect import Capabilities, Codec, Dialect, Profile
+from callstream_core.dialect import Capabilities, Codec, Dialect, PlayoutTraits, Profile
 from callstream_core.errors import Malformed
 from callstream_core.machine import Machine, State
 from callstream_core.outputs import CloseLink, FramePlayed, Output, Transmit
 from callstream_core.playout import Played, Playout
+from callstream_core.stream_playout import StreamPlayout
 from callstream_core.timers import Timer, TimerTable
 
 
@@ -34,7 +36,7 @@ class PlatformSession:
         self.outcome: Outcome | None = None
         """What became of the call, once it is over."""
         self.direction = self.profile.direction
-        self.playout = Playout(self.profile.playout)
+        self.playout = _playout_for(self.profile.playout)
         self._codec: Codec = dialect.codec(profile or self.profile)
         self._machine = Machine(dialect.rows[e.Side.PLATFORM])
         self._timers = TimerTable()
@@ -114,6 +116,8 @@ class PlatformSession:
                 self._be_patient(Timer.DECISION, self.profile.patience.answer, now)
         elif isinstance(event, e.SessionEnding) and self.capabilities.platform_closes:
             self._close(1000, event.reason, e.Side.PLATFORM, out)
+        elif isinstance(event, e.DigitReceived) and event.digit and event.digit in self.profile.patience.last_digits:
+            self._close(1000, f"the caller pressed {event.digit}", e.Side.PLATFORM, out)
         return out
 
     def _transmit(self, event: e.Event, out: list[Output]) -> None:
@@ -159,6 +163,9 @@ class PlatformSession:
             self._note(str(error), out)
             if error.is_answered:
                 self._transmit(e.PlatformFailed(str(error)), out)
+            if error.is_fatal:
+                out.append(CloseLink(None))
+                self._finish(None, "", e.Side.PLATFORM, out)
             return out
         for command in heard:
             if isinstance(command, e.PeerMisbehaved):
@@ -199,8 +206,17 @@ class PlatformSession:
     def _hear_stop(self, command: c.StopBuffering, _now: float, out: list[Output]) -> None:
         self._play(self.playout.end_buffering(e.BufferingCompleted(command.name)), out)
 
-    def _hear_clear(self, _command: c.ClearPlayout, _now: float, _out: list[Output]) -> None:
-        self.playout.flush()
+    def _hear_clear(self, _command: c.ClearPlayout, now: float, out: list[Output]) -> None:
+        self._play(self.playout.clear(now), out)
+
+    def _hear_clip(self, command: c.PlayClip, now: float, out: list[Output]) -> None:
+        self._play(self.playout.add_clip(command, now), out)
+
+    def _hear_forget(self, _command: c.ForgetMarks, _now: float, _out: list[Output]) -> None:
+        self.playout.forget_marks()
+
+    def _hear_failure(self, command: c.ReportFailure, _now: float, out: list[Output]) -> None:
+        self._note(f"the application failed: {command.text[:200]}", out)
 
     def _hear_pause(self, _command: c.PausePlayout, _now: float, _out: list[Output]) -> None:
         self.playout.is_paused = True
@@ -290,6 +306,12 @@ class PlatformSession:
             self.outcome = Outcome.CANCELLED
 
 
+def _playout_for(traits: PlayoutTraits) -> Playout:
+    if traits.prebuffer is not None:
+        return StreamPlayout(traits, traits.prebuffer)
+    return Playout(traits) if traits.clips is None else ClipPlayout(traits, traits.clips)
+
+
 _HEARD: dict[type, Callable[[PlatformSession, Any, float, list[Output]], None]] = {
     c.SendAudio: PlatformSession._hear_audio,
     c.Answer: PlatformSession._hear_answer,
@@ -297,6 +319,9 @@ _HEARD: dict[type, Callable[[PlatformSession, Any, float, list[Output]], None]] 
     c.StartBuffering: PlatformSession._hear_start,
     c.StopBuffering: PlatformSession._hear_stop,
     c.ClearPlayout: PlatformSession._hear_clear,
+    c.PlayClip: PlatformSession._hear_clip,
+    c.ForgetMarks: PlatformSession._hear_forget,
+    c.ReportFailure: PlatformSession._hear_failure,
     c.PausePlayout: PlatformSession._hear_pause,
     c.ResumePlayout: PlatformSession._hear_resume,
     c.ReportDrained: PlatformSession._hear_report,

@@ -81,7 +81,11 @@ class Player:
             self._inquiries.check_room()
             self._say(c.RequestStatus(), out)
         out.extend(map(Transmit, messages))
-        if messages and reply.is_paused and not self._is_in():
+        if messages and (held := reply.filling()):
+            # The clear has not reached what is held back: push it out, and clear once more.
+            self._say(c.SendAudio(held), out)
+            out.extend(map(Transmit, messages))
+        if messages and reply.is_paused and self._can.pause is Support.NATIVE and not self._is_in():
             # FLUSH_MEDIA does not end a pause, whatever its documentation says.
             self._say(c.ResumePlayout(), out)
         clearing = reply.clear(bool(messages), now, out)
@@ -89,6 +93,10 @@ class Player:
             self._inquiries.ask(clearing.sent, now, clearing=clearing)
         else:
             out.append(reply.cleared(clearing))
+
+    def _forget_marks(self, command: c.ForgetMarks, _now: float, out: list[Output]) -> None:
+        self._say(command, out)
+        self.reply.forget_marks(out)
 
     def _pause(self, command: c.PausePlayout, now: float, out: list[Output]) -> None:
         self._say(command, out, self._can.pause)
@@ -122,7 +130,7 @@ class Player:
         support = self._can.drained
         if support is not Support.NATIVE:
             question, support = c.PlaceMark("last word"), self._can.marks
-        is_native = support is Support.NATIVE
+        is_native = support is Support.NATIVE and self.reply.takes_mark(self._can.max_marks)
         messages = self._wording.say(question) if is_native else ()
         if self.reply.is_paused:
             self._resume(c.ResumePlayout(), now, out)
@@ -141,13 +149,18 @@ class Player:
 
     def _hear_mark(self, event: e.MarkReached | e.BufferingCompleted, now: float, out: list[Output]) -> None:
         # What is said before the platform came to our clear belongs to marks that the clear has answered.
-        is_late = self._inquiries.is_clearing
+        is_late = self._inquiries.is_clearing or self._is_owed(event)
         if is_late or not self.reply.mark_reached(event, now, out):
             if is_late or self.reply.questions.is_late(event):
                 self._counters["late_marks"] += 1
             else:
                 self._counters["unknown_marks"] += 1
                 out.append(e.MessageIgnored(f"mark {event.name!r} was never placed"))
+
+    def _is_owed(self, event: e.MarkReached | e.BufferingCompleted) -> bool:
+        questions = self.reply.questions
+        is_stale = isinstance(event, e.MarkReached) and event.outcome is e.MarkOutcome.CLEARED
+        return questions.settle_owed(event) or (is_stale and questions.is_late(event))
 
     def _hear_drained(self, _event: e.PlayoutDrained, now: float, out: list[Output]) -> None:
         self.reply.drained(now, out)
@@ -217,6 +230,7 @@ class Player:
         c.StartBuffering: _buffer,
         c.StopBuffering: _buffer,
         c.ClearPlayout: _clear,
+        c.ForgetMarks: _forget_marks,
         c.PausePlayout: _pause,
         c.ResumePlayout: _resume,
         c.SetDirection: _set_direction,

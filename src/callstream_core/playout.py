@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from callstream_core.commands import PlayClip
 from callstream_core.dialect import PlayoutTraits
 from callstream_core.events import (
     Event,
@@ -126,6 +127,18 @@ class Playout:
         self.queue_length = 0
         self.is_buffering = False
         self._leftover = b""
+
+    def clear(self, now: float) -> list[Played]:
+        """Do what the application's clear does."""
+        self.flush()
+        return []
+
+    def forget_marks(self) -> None:
+        """Forget marks; where they are in a queue, nobody can ask for that."""
+
+    def add_clip(self, clip: PlayClip, now: float) -> list[Played]:
+        """Take a clip; who plays a stream ignores it."""
+        return [PeerMisbehaved(f"a clip of {len(clip.data)} bytes is ignored: this call plays a stream")]
 
     def status(self) -> StatusReported:
         """Return the account that the platform gives of itself."""

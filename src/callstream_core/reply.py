@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from callstream_core import events as e
-from callstream_core.audio import AudioFormat
-from callstream_core.dialect import Capabilities, Clock
+from callstream_core.audio import AudioFormat, lower_sample
+from callstream_core.dialect import Capabilities, Clock, Support
 from callstream_core.errors import LocalProtocolError, PendingAudioFull
 from callstream_core.flow import Flow
 from callstream_core.framer import Framer
@@ -48,6 +48,8 @@ class Reply:
         self._framer = Framer(self.frame_size)
         self._outbox = Outbox(max_size=limits.max_pending_audio, max_items=limits.max_pending_items)
         self.questions = Questions(slack=limits.acknowledgement_slack, tick=audio.ptime, timers=timers)
+        self.avoided: bytes | None = None  # A sample that we may not send.
+        self._filled_to = 0
         self._heard_before = 0.0
         self._set_capabilities(capabilities)
 
@@ -156,17 +158,36 @@ class Reply:
     def end_utterance(self, now: float, out: list[Output]) -> None:
         """Pad the last frame with silence, and begin to count anew what is heard."""
         self._enqueue(self._framer.finish(self.audio.silence(1)), now)
+        self._enqueue(self.filling(), now)
+        self._filled_to = self.ledger.accepted
         self.ledger.end_utterance(self._units)
         self.pump(now, out)
 
+    def filling(self) -> bytes:
+        """Return the silence that gets the platform to play everything before it; none where nothing is held back."""
+        can, rate = self.capabilities, self.ledger.rate
+        if not can.holds_back or self.ledger.accepted == self._filled_to:
+            return b""
+        seconds = max(can.holds_back, can.holds_first - (self.ledger.sent + self._units) / rate)
+        return self.audio.silent_frames(seconds)
+
+    def takes_mark(self, most: int | None) -> bool:
+        """Tell whether one more would not be above the `most`."""
+        return most is None or self._open_marks < most
+
+    @property
+    def _open_marks(self) -> int:
+        return len(self.questions) + len(self._outbox) - self._outbox.pieces
+
     def check_place(self) -> None:
         """Raise `LocalProtocolError` where one more command would be too many."""
-        commands = len(self._outbox) - self._outbox.pieces
-        if self._outbox.is_full or len(self.questions) + commands >= self._limits.max_marks:
-            raise LocalProtocolError(f"{len(self.questions) + commands} marks are open; wait for some of them")
+        if self._outbox.is_full or not all(map(self.takes_mark, (self._limits.max_marks, self.capabilities.max_marks))):
+            raise LocalProtocolError(f"{self._open_marks} marks are open; wait for some of them")
 
     def place(self, ordered: Ordered, now: float, out: list[Output]) -> None:
         """Send a command when all audio before it was sent."""
+        if ordered.is_native:
+            self.avoided = self.capabilities.mark_sample
         self._outbox.add(ordered)
         self.pump(now, out)
 
@@ -191,8 +212,8 @@ class Reply:
     def _hold(self, now: float) -> None:
         self.credit = 0
         self._timers.cancel(Timer.PUMP)
-        # Our own pacer holds back what is not sent; what is sent plays on.
-        if self._pacer is None or self._is_blocked:
+        # A pause of our own holds back what is not sent; what is sent plays on.
+        if self.capabilities.pause is not Support.EMULATED or self._is_blocked:
             self.ledger.hold(now)
             self.questions.watch(self.ledger)
 
@@ -213,7 +234,9 @@ class Reply:
         self.ledger.accepted += leftover
         clearing = self.ledger.clear(self._units + leftover, self._position(now), now)
         self._framer.take()
-        for report in self.questions.clear(self._outbox.clear(), self.ledger, now, out):
+        self._filled_to = self.ledger.accepted
+        told = is_told and self.capabilities.answers_cleared
+        for report in self.questions.clear(self._outbox.clear(), self.ledger, now, out, owes_answers=told):
             self._outbox.add(report)
         self.is_paused = self.is_paused and self._is_blocked
         if self._is_blocked:
@@ -223,6 +246,11 @@ class Reply:
         self.pump(now, out)
         self.questions.watch(self.ledger)
         return clearing
+
+    def forget_marks(self, out: list[Output]) -> None:
+        """Answer every mark; the audio plays on."""
+        self.questions.clear_marks(self._outbox.take_marks(), out, owes_answers=False)
+        self.questions.watch(self.ledger)
 
     def cleared(self, clearing: Clearing, *, queued: int | None = None) -> e.PlayoutCleared:
         """Return the answer to a clear: by what the platform had `queued` when it came, or else as we know it."""
@@ -303,14 +331,15 @@ class Reply:
         self.credit = 0
         if self._is_blocked:
             return
-        if outbox and not self.flow.is_paused:
+        is_withheld = self.is_paused and self.capabilities.pause is Support.EMULATED
+        if outbox and not self.flow.is_paused and not is_withheld:
             if self._pacer is None:
                 self._send_ahead(now, out)
-            elif not self.is_paused:
+            else:
                 self._send_due(self._pacer, now, out)
         if not outbox:
             self._timers.cancel(Timer.PUMP)
-            if self._pacer is None and not self._framer.leftover:
+            if self._pacer is None and not self._framer.leftover and not is_withheld:
                 # Whole frames only: the fast path sends what it is given.
                 self.credit = self._room(now)
         if self.flow.is_paused or self.ledger.backlog(now) > 0:
@@ -355,7 +384,7 @@ class Reply:
 
     def _transmit(self, piece: bytes, size: int, units: int, now: float, out: list[Output]) -> None:
         self.ledger.send(units, now)
-        out.append(Transmit(self._outbox.take_audio(piece, size)))
+        out.append(Transmit(lower_sample(self._outbox.take_audio(piece, size), self.avoided)))
 
     def _watch_status(self, now: float) -> None:
         """Have the queue level asked for in a while."""

@@ -41,7 +41,7 @@ LAYERS = [
     {"outputs", "machine"},
     {"dialect", "marks", "inquiries"},
     {"wording", "outbox", "playout", "tracks"},
-    {"reply"},
+    {"reply", "stream_playout", "clip_playout"},
     {"player"},
     {"app_session", "platform_session"},
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callstream_core.dialect import Dialect
-from callstream_core.dialects import asterisk, sinch, yeastar
+from callstream_core.dialects import asterisk, jambonz, sinch, yeastar
 
-_DIALECTS = {dialect.name: dialect for dialect in (asterisk.DIALECT, sinch.DIALECT, yeastar.DIALECT)}
+_DIALECTS = {dialect.name: dialect for dialect in (asterisk.DIALECT, jambonz.DIALECT, sinch.DIALECT, yeastar.DIALECT)}
 
 
 def names() -> list[str]:
