@@ -125,7 +125,9 @@ def watched_round(server: str, load: Load, process: Measured, generator: subproc
 
 
 def _round(server: str, load: Load, found: dict[str, Any], used: float, lasted: float) -> Round:
-    frames = max(found["received"], 1)
+    frames = found["received"]
+    if not frames:
+        raise CannotMeasure(f"overloaded by {load.calls} calls: no frame came in time")
     lost: int = found["out_of_order"] + found["broken"] + found["missing"]
     if load.mode in ("echo", "bargein"):
         lost += found["sent"] - found["received"]

@@ -168,7 +168,7 @@ def _capacity_table(part: dict[str, Any]) -> str:
         rows.append((r["server"], spread, ratio, f"{r['cpu']:.1f}", "yes" if r["is_generator_bound"] else "no"))
     rows += [(name, f"not measured: {why}", "", "", "") for name, why in part["missing"].items()]
     head = ("server", "calls per core", "callstream is … times that", "CPU µs per frame", "limited by the generator")
-    return _rows(head, rows)
+    return _rows(head, rows) + "\n\n![Duplex calls per core, by server](images/capacity.png)"
 
 
 _FORMS: dict[str, tuple[str, Callable[[float], str]]] = {

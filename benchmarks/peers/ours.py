@@ -10,14 +10,13 @@ from collections.abc import Iterable
 
 import trio
 
-from benchmarks.peers.stream import PERIOD, SIZE, Stream, clock
+from benchmarks.peers.stream import PERIOD, SIZE, Stream
 from callstream_core.commands import Command
 from callstream_core.events import AudioReceived, DigitReceived
 from callstream_trio import Call, Echo, serve
 from callstream_trio.server import Handler
 
 _CHUNK = 50
-_AHEAD = 0.5
 
 
 class _Drop:
@@ -42,7 +41,6 @@ async def duplex(call: Call) -> None:
     stream = Stream()
     while call.ended is None:
         await call.play(stream.frames(_CHUNK))
-        await trio.sleep(stream.due - _AHEAD - clock())
 
 
 async def bargein(call: Call) -> None:

@@ -208,20 +208,22 @@ class Call:
         """Play audio in the reply format; wait while enough is sent ahead already."""
         reply = self.info.reply_format
         if reply is None or reply.is_packets:
-            await self._wait(self._has_room)
+            await self._wait(self._excess)
             await self._say(c.SendAudio(data))
             return
         step = max(int(self.limits.max_ahead / reply.ptime) * reply.frame_size, reply.frame_size)
         for start in range(0, len(data), step):
-            await self._wait(self._has_room)
+            await self._wait(self._excess)
             await self._say(c.SendAudio(data[start : start + step]))
 
-    def _has_room(self) -> bool:
+    def _excess(self) -> float:
+        """Return the seconds of audio that must have left before more may wait."""
         reply = self.info.reply_format
         session = self.session
         if reply is None or reply.is_packets:
-            return session.backlog(clock()) <= self.limits.max_ahead and session.room > 0
-        return reply.seconds(session.pending) <= self.limits.max_ahead
+            excess = session.backlog(clock()) - self.limits.max_ahead
+            return excess if session.room else max(excess, _LOOK)
+        return reply.seconds(session.pending) - self.limits.max_ahead
 
     async def play_file(self, path: str | Path) -> None:
         """Play a sound file (WAV, FLAC, OGG, …), converted to the call's format, as one utterance."""
@@ -253,7 +255,7 @@ class Call:
             # Not by value: two answers that are still missing are equal.
             self._clears.pop()
             raise
-        await self._wait(lambda: bool(answer))
+        await self._wait(lambda: 0.0 if answer else _LOOK)
         return answer[0]
 
     async def pause(self) -> None:
@@ -382,12 +384,13 @@ class Call:
         self.say(command)
         await trio.lowlevel.checkpoint()
 
-    async def _wait(self, is_true: Callable[[], bool]) -> None:
-        while not is_true():
+    async def _wait(self, missing: Callable[[], float]) -> None:
+        """Wait until nothing is `missing`: it tells in how many seconds it is worth asking again, or 0."""
+        while (wait := missing()) > 0:
             if self.ended is not None:
                 raise CallEnded(f"the call is over: {self.ended.reason}")
-            # Nobody is woken for room, which comes with time: a look now and then is cheaper.
-            await self._wait_until(clock() + _LOOK)
+            # Nobody is woken for room: it comes as audio is played, and that can be foretold.
+            await self._wait_until(clock() + max(wait, _LOOK))
 
     async def _wait_until(self, deadline: float) -> None:
         with trio.move_on_after(max(deadline - clock(), 0)):
