@@ -19,6 +19,7 @@ import trio
 from callstream_core import dialects
 from callstream_core.dialect import Profile
 from callstream_core.dialects.asterisk import FORMATS, AsteriskProfile, Generation, Syntax
+from callstream_core.dialects.sinch import SinchProfile
 from callstream_core.dialects.yeastar import Party, YeastarProfile
 from callstream_core.errors import Unsupported
 from callstream_core.events import Direction
@@ -74,7 +75,9 @@ class _Wanted:
 @click.option("--json/--plain", "is_json", default=None, help="Syntax of control messages. [--json, from G3 on]")
 @click.option("--generation", default="G5", help="Generation of the driver to be: G1 to G6. [G5]")
 @click.option("--duration", default=10.0, type=click.FloatRange(0.1, 86400), help="Seconds until hang-up. [10]")
-@click.option("--variables", multiple=True, metavar="A=1", help="A channel variable; repeatable.")
+@click.option(
+    "--variables", multiple=True, metavar="A=1", help="A channel variable, or a call header of Sinch; repeatable."
+)
 @click.option("--calls", default=1, type=click.IntRange(1, 100_000), help="How many calls. [1]")
 @click.option("--rate", default=20.0, type=click.FloatRange(0.01, 10_000), help="New calls per second. [20]")
 @click.option("--direction", default="both", type=click.Choice([each.value for each in Direction]), help="[both]")
@@ -217,6 +220,21 @@ def _yeastar(wanted: _Wanted) -> YeastarProfile:
     return YeastarProfile(rate=rate, parties=[Party(f"PJSIP/{each}-{each:08x}", str(each)) for each in numbers])
 
 
+def _sinch(wanted: _Wanted) -> SinchProfile:
+    audio = FORMATS.get(wanted.codec)
+    if audio is None or not audio.is_linear:
+        raise Mistake(f"Sinch streams 16-bit linear audio, not {wanted.codec}; choose slin, slin16, slin24, slin48, …")
+    given = {
+        "--dtmf": wanted.dtmf,
+        "--passthrough": wanted.passthrough,
+        "--direction": wanted.direction != Direction.BOTH.value,
+    }
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise Mistake(f"a Sinch stream carries audio both ways, and no digits; leave {', '.join(wrong)} out")
+    return SinchProfile(rate=audio.rate, headers=_variables(wanted.variables))
+
+
 def _asterisk(wanted: _Wanted) -> AsteriskProfile:
     try:
         generation = Generation[wanted.generation.upper()]
@@ -238,7 +256,11 @@ def _asterisk(wanted: _Wanted) -> AsteriskProfile:
         raise Mistake(f"{error}; choose another --generation") from None
 
 
-_PROFILES: dict[str, Callable[[_Wanted], Profile]] = {"asterisk": _asterisk, "yeastar": _yeastar}
+_PROFILES: dict[str, Callable[[_Wanted], Profile]] = {
+    "asterisk": _asterisk,
+    "sinch": _sinch,
+    "yeastar": _yeastar,
+}
 
 
 def _headers(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from callstream_core import dialects
+from callstream_core.dialects.sinch import ConnectStream
 from callstream_trio.admission import Auth, Basic, HeaderToken, QueryToken
 from callstream_trio.settings import Settings
 
@@ -72,6 +74,18 @@ def yeastar_lines(
         name, value = _header_of(auth)
         lines += [f"Secret, its name: {name}", f"Secret, its value: {value if shows_secrets else _HIDDEN}"]
     return [*lines, f"Sample rate: {settings.yeastar_rate // 1000} kHz"]
+
+
+def sinch_lines(
+    settings: Settings, address: tuple[str, int], auths: Sequence[Auth], *, shows_secrets: bool
+) -> list[str]:
+    """Return the answer to Sinch's incoming call event. Of secrets, only a query reaches us."""
+    auth = next((auth for auth in auths if isinstance(auth, QueryToken)), None)
+    if auth is not None and not shows_secrets:
+        auth = QueryToken(auth.name, _HIDDEN)
+    path = dialects.get("sinch").paths[0]
+    answer = ConnectStream(endpoint=url_of(address, is_secure=settings.is_secure, path=path, auth=auth), rate=16000)
+    return json.dumps(answer.as_json(), indent=2).splitlines()
 
 
 def _header_of(auth: HeaderToken | Basic) -> tuple[str, str]:

@@ -15,12 +15,11 @@ import click
 import structlog
 import trio
 from rich.console import Console
-from rich.padding import Padding
 
 from callstream_trio import apps
 from callstream_trio.call import Call
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit, set_up_logs
-from callstream_trio.cli.paste import asterisk_lines, url_of, yeastar_lines
+from callstream_trio.cli.paste import asterisk_lines, sinch_lines, url_of, yeastar_lines
 from callstream_trio.hub import clock
 from callstream_trio.server import Handler, Server
 from callstream_trio.settings import LOG_LEVELS, BadSettings, Settings, load_settings
@@ -246,6 +245,9 @@ def _announce(settings: Settings, addresses: list[tuple[str, int]]) -> None:
     if auths and all(type(auth).__name__ == "HeaderToken" for auth in auths):
         console.print("    [yellow]Asterisk cannot send headers: add --auth query:… or --auth basic:… for it.[/]")
         console.print()
+    console.print("  [bold]Sinch[/]  voice streams")
+    answer = sinch_lines(settings, address, auths, shows_secrets=console.is_terminal)
+    _print_lines(console, "the answer to the incoming call event (SVAML)", answer)
     console.print("  [bold]Yeastar P-Series[/]  listening only: 83.20.0.74, 84.20.0.74 or newer")
     entries = yeastar_lines(settings, address, auths, shows_secrets=console.is_terminal)
     _print_lines(console, "Integrations, WebSocket Audio Streaming", entries)
@@ -263,5 +265,6 @@ def _print_lines(console: Console, title: str | None, lines: list[str]) -> None:
     if title:
         console.print(f"    [dim]; {title}[/]")
     for line in lines:
-        console.print(Padding(line, (0, 0, 0, 4), expand=False), style="green", markup=False, soft_wrap=True)
+        # Never wrapped or cut: it is there to be pasted.
+        console.print(f"    {line}", style="green", markup=False, highlight=False, soft_wrap=True)
     console.print()
