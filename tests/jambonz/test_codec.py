@@ -40,6 +40,13 @@ def test_classes_and_table_agree(name: str) -> None:
     assert cls.__doc__
 
 
+def test_parts_and_table_agree() -> None:
+    parts = {name: cls for name, cls in values._classes.items() if table.is_part(name)}
+    wires = {name: {wire for wire, _ in values._wires[cls]} for name, cls in parts.items()}
+    assert wires
+    assert wires == {name: set(table.properties_of(name)) for name in parts}
+
+
 @quick
 @given(strategies.notices)
 def test_any_event_comes_back(event: w.Notice) -> None:
@@ -56,6 +63,17 @@ def test_any_command_comes_back(order: o.Order) -> None:
 @given(strategies.acks)
 def test_any_ack_comes_back(ack: o.Ack) -> None:
     assert codec.decode_order(codec.encode_ack(ack)) == ack
+
+
+def test_what_is_seldom_said() -> None:
+    event = w.HookCalled(msgid="h", hook="/x", data={}, trace="a-b-1")
+    assert json.loads(codec.encode_event(event))["b3"] == "a-b-1"
+    ack = o.Ack("m", o.Unusable("invalid instruction: sing", [{"verb": "sing"}]))
+    assert json.loads(codec.encode_ack(ack)) == {"type": "ack", "msgid": "m", "data": [{"verb": "sing"}]}
+    order = o.PlaceCall({"to": "1"})
+    said = codec.encode_order(order)
+    assert json.loads(said) == {"type": "command", "command": "dial", "data": {"to": "1"}}
+    assert codec.decode_order(said) == order
 
 
 ANY = [

@@ -162,6 +162,12 @@ def test_c36_sip_request_flat_and_wrapped() -> None:
     assert [request.body for request in sim.did(h.Requested)[1:]] == ["Signal=5\r\nDuration=300"]
 
 
+def test_sip_request_without_content() -> None:
+    sim = running(ANSWER, pause(9))
+    sim.order("sip:request", {"sip_request": {"method": "OPTIONS"}})
+    assert sim.did(h.Requested) == [h.Requested(method="OPTIONS")]
+
+
 def test_sip_request_of_a_call_that_rings() -> None:
     sim = running(pause(9))
     sim.order("sip:request", {"sip_request": {"method": "INFO"}})

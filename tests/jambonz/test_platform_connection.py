@@ -205,6 +205,15 @@ def test_a_socket_lost_before_the_first_ack_rejects_the_call() -> None:
     assert sim.platform.next_timeout() is None
 
 
+def test_each_question_has_its_own_deadline() -> None:
+    sim = running(play(), pause(9, "z"))
+    sim.wait(2)
+    sim.order("redirect", {"call_hook": "/n"})
+    sim.heard()
+    assert sim.wait(3.5) == ["finished p", "starting z"]
+    assert sim.ack([pause(1, "n")]) == ["finished z", "starting n"]
+
+
 def test_27_an_application_that_stays_away_is_dialled_for_ever() -> None:
     sim = running(ANSWER, pause(0.1), notifies=False)
     sim.wait(0.4)

@@ -110,6 +110,16 @@ def test_a_confirmed_callee_that_hangs_up_before_the_ack() -> None:
     assert sim.ack(msgid=confirm) == []
 
 
+def test_a_confirmed_callee_that_refuses_before_the_ack() -> None:
+    sim = running(ANSWER, DIAL | {"confirmHook": "/confirm"}, pause(9, "n"))
+    sim.happen(h.FarEndAnswered())
+    sim.heard()
+    assert sim.happen(h.FarEndRefused()) == ["cs busy of B", "hook /done"]
+    assert sim.ack() == ["finished d", "starting n"]
+    # The ack that never comes is nobody's business by now.
+    assert sim.wait(5.1) == []
+
+
 def test_an_ordered_call_that_hears_nonsense_before_it_is_offered() -> None:
     sim = Sim(is_outbound=True)
     sim.heard()

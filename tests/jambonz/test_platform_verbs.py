@@ -118,6 +118,19 @@ def test_gather_speech() -> None:
     assert sim.happen(h.CallerSpoke("unasked")) == []
 
 
+def test_gather_goes_on_when_its_partial_hook_is_not_acked_or_not_there() -> None:
+    gather = GATHER | {"input": ["speech"], "timeout": 9}
+    sim = running(gather | {"partialResultHook": "/partial"})
+    sim.happen(h.CallerSpoke("hel", is_final=False))
+    sim.heard()
+    assert sim.wait(5.1) == []
+    assert sim.happen(h.CallerSpoke("hello")) == ["hook /digits"]
+    sim = running(gather)
+    sim.heard()
+    assert sim.happen(h.CallerSpoke("hel", is_final=False)) == []
+    assert sim.happen(h.CallerSpoke("hello")) == ["hook /digits"]
+
+
 def test_c38_hangup_of_a_call_that_rings_is_skipped() -> None:
     sim = begun(pause(0.1), {"verb": "hangup"})
     assert sim.wait(9) == ["cs trying", "finished config", "starting pause", "finished pause", "starting hangup"]
@@ -234,6 +247,16 @@ def test_redirect_to_a_socket_that_cannot_be_had_ends_the_call() -> None:
     sim.opens = False
     assert sim.wait(0.1) == ["cs trying", "cs in-progress", "@1 dial"]
     assert sim.refuse(h.Refusal.SUBPROTOCOL, link=1) == ["cs completed", "close 1000"]
+
+
+def test_redirect_to_a_socket_that_cannot_be_had_after_the_caller_has_left() -> None:
+    sim = begun(ANSWER, {"verb": "redirect", "actionHook": "ws://other/"}, notifies=False)
+    sim.opens = False
+    sim.wait(0.1)
+    assert sim.hang_up() == ["cs completed"]
+    assert sim.refuse(h.Refusal.SUBPROTOCOL, link=1) == ["close 1000"]
+    assert sim.did(h.Requested) == []
+    assert sim.messages[-1][1]["data"]["call_termination_by"] == "caller"
 
 
 def test_redirect_to_the_web() -> None:

@@ -262,5 +262,5 @@ class ControlPlatform:
     def _lose_application(self, reason: str) -> None:
         if self.state is PlatformState.OFFERING and self.call.leg.answered_at is None:
             self.call.reject(reason)
-        elif not self.call.is_over:
+        else:
             self.call.hang_up(self.call.now)

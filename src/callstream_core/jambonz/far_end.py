@@ -68,18 +68,18 @@ class FarEnd:
             self._call.answer(now)
 
     def refuse(self, refused: h.FarEndRefused) -> None:
-        """Note that it does not want to talk."""
-        if self.leg is not None and self.is_up:
-            is_busy = refused.status in (486, 600)
-            status = "no-answer" if refused.status == 487 else "busy" if is_busy else "failed"
-            self.leg.move(status, refused.status, refused.reason)
-            self._call.tell_status(self.leg)
+        """Note that it does not want to talk, while it is up."""
+        assert self.leg is not None
+        self.confirms = None
+        is_busy = refused.status in (486, 600)
+        status = "no-answer" if refused.status == 487 else "busy" if is_busy else "failed"
+        self.leg.move(status, refused.status, refused.reason)
+        self._call.tell_status(self.leg)
 
     def hang_up(self, now: float, headers: Any = None) -> None:
-        """End its leg."""
+        """End its leg, while it is up."""
+        assert self.leg is not None
         self.confirms = None
-        if self.leg is None or not self.is_up:
-            return
         if self.leg.answered_at is None:
             self.leg.move("no-answer", 487)
         else:
@@ -94,8 +94,7 @@ class FarEnd:
 
     def result(self) -> Object:
         """Return what the hook reports."""
-        if self.leg is None:
-            return {}
+        assert self.leg is not None
         return {
             "dial_call_status": self.leg.status,
             "dial_sip_status": self.leg.sip_status,

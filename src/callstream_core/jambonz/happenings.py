@@ -115,6 +115,8 @@ class HttpAnswered:
     verbs: tuple[Verb, ...] | None = None
 
 
+MachineHappening = SpeechConnected | SpeechRefused | SpeechInterrupted | LlmSaid | LlmCalledTool
+"""What happens to streamed speech or to a model."""
 Happening = (
     CallerHungUp
     | KeyPressed
@@ -124,11 +126,7 @@ Happening = (
     | FarEndRefused
     | FarEndHungUp
     | VerbEnded
-    | SpeechConnected
-    | SpeechRefused
-    | SpeechInterrupted
-    | LlmSaid
-    | LlmCalledTool
+    | MachineHappening
     | HttpAnswered
 )
 

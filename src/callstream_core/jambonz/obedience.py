@@ -153,7 +153,7 @@ class Obedience:
     def _clear(self, _order: o.ClearTokens, _now: float) -> None:
         self.speech.clear()
 
-    def follow(self, stimulus: h.Stimulus, now: float) -> None:
+    def follow(self, stimulus: h.MachineHappening, now: float) -> None:
         """Take what happens to streamed speech or to a model."""
         speech = self.speech
         match stimulus:
@@ -167,7 +167,7 @@ class Obedience:
                 self.tell_speech(["user_interruption"], [])
             case h.LlmSaid():
                 self._tell_llm(w.LlmReported, "event_hook", stimulus.event)
-            case h.LlmCalledTool():
+            case _:
                 data = {"tool_call_id": stimulus.tool_call_id, "name": stimulus.name, "args": stimulus.args}
                 self._tell_llm(w.ToolCalled, "tool_hook", data)
 

@@ -131,13 +131,11 @@ def _read(cls: type[S], found: Object) -> S:
     values: dict[str, Any] = {}
     for wire, name in _wires[cls]:
         if wire in found:
-            values[name] = _value(found[wire], properties.get(wire))
+            values[name] = _value(found[wire], properties[wire])
     return cls(**values)
 
 
-def _value(value: Any, known: Property | None) -> Any:
-    if known is None:
-        return value
+def _value(value: Any, known: Property) -> Any:
     if known.kind == "h" and isinstance(value, dict):
         return _hook(value)
     cls = _classes.get(known.part or "")
