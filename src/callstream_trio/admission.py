@@ -154,12 +154,20 @@ class Admission:
             text = "Calls come as WebSockets: ask for an upgrade, by HTTP/1.1."
             return Refusal(status=426, text=text, headers=[(b"upgrade", b"websocket")])
         origin = request.header(b"origin")
-        if origin is not None and origin.decode("latin-1") not in self.allowed_origins:
+        if origin is not None and not self._is_allowed(origin.decode("latin-1"), request, dialect):
             return Refusal(status=403, text="This origin is not allowed; name it in allowed_origins.")
         if self.auth and not any(auth.admits(request) for auth in self.auth):
             headers = [(b"www-authenticate", b'Basic realm="callstream"')]
             return Refusal(status=401, text="The secret is missing or wrong.", headers=headers)
         return self._accept(request, dialect)
+
+    def _is_allowed(self, origin: str, request: Request, dialect: Dialect | None) -> bool:
+        if origin in self.allowed_origins:
+            return True
+        # jambonz's WebSocket library names the host that it calls; a browser's page on another site cannot.
+        spoken = dialect or next(filter(None, (dialects.detect(subprotocol=s) for s in request.subprotocols)), None)
+        host = (request.header(b"host") or b"").decode("latin-1")
+        return spoken is not None and spoken.sends_origin and origin == f"http://{host}"
 
     def _accept(self, request: Request, dialect: Dialect | None) -> Admitted | Refusal:
         known = [dialect] if dialect else [dialects.get(name) for name in dialects.names()]

@@ -194,7 +194,8 @@ async def open_platform_link(
     dialect = dialects.get(as_platform)
     settings = settings or DialSettings(attempts=dialect.attempts)
     profile = profile or dialect.profile()
-    offered = dialect.subprotocols if settings.subprotocols is None else settings.subprotocols
+    usual = dialect.subprotocols if dialect.offered is None else dialect.offered
+    offered = usual if settings.subprotocols is None else settings.subprotocols
     sock, tls, early = await connect(url, settings, offered)
     session = PlatformSession(dialect, profile)
     link = Link(hub, sock, session, owner, is_client=True, tls=tls, rules=profile.rules)

@@ -46,6 +46,7 @@ DIALECT = Dialect(
     subprotocols=("audio.jambonz.org", "audio.drachtio.org"),
     offered=("audio.jambonz.org",),
     sends_origin=True,
+    attempts=1,
     paths=("/jambonz/audio",),
     recognizes=_is_metadata,
 )
