@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,11 +35,11 @@ def words(start: int, count: int) -> bytes:
     steps=STEPS,
     rate=st.sampled_from([8000, 16000]),
     delay=st.sampled_from([0.0, 0.03]),
-    send_ahead_channel=st.sampled_from([8000, 16000]),
+    channel_rate=st.sampled_from([8000, 16000]),
 )
 @settings(max_examples=60, deadline=None)
-def test_two_ends_of_a_stream(steps: list[tuple[str, int]], rate: int, delay: float, send_ahead_channel: int) -> None:
-    profile = JambonzProfile(sample_rate=rate, channel_rate=send_ahead_channel)
+def test_two_ends_of_a_stream(steps: list[tuple[str, int]], rate: int, delay: float, channel_rate: int) -> None:
+    profile = JambonzProfile(sample_rate=rate, channel_rate=channel_rate)
     pair = Pair(AppSession(DIALECT, now=0.0), PlatformSession(DIALECT, profile), delay=delay)
     pair.open()
     said = clears = 0
@@ -75,5 +77,5 @@ def test_two_ends_of_a_stream(steps: list[tuple[str, int]], rate: int, delay: fl
     played = b"".join(frame.data for frame in pair.played)
     heard = [played[at : at + 2] for at in range(0, len(played), 2) if played[at : at + 2] != b"\0\0"]
     numbers = [int.from_bytes(sample, "little") for sample in heard]
-    assert all(after > before or after == 1 for before, after in zip(numbers, numbers[1:], strict=False)), "in order"
+    assert all(after > before or after == 1 for before, after in itertools.pairwise(numbers)), "in order"
     assert b"".join(heard).endswith(last), "the goodbye is heard whole"
