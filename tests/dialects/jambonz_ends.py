@@ -103,3 +103,8 @@ class App:
 
     def hear(self, message: str | bytes, now: float = 0.1) -> list[Any]:
         return list(self.session.receive(message, now))
+
+
+def clips(**options: Any) -> Call:
+    """Return a call that plays clips."""
+    return Call(is_streaming=False, **options)

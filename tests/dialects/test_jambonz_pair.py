@@ -16,6 +16,11 @@ from callstream_core.machine import State
 from callstream_core.platform_session import PlatformSession
 from tests.pair import Pair
 
+OTHERS: dict[str, c.Command] = {
+    "pause": c.PausePlayout(),
+    "resume": c.ResumePlayout(),
+    "forget": c.ForgetMarks(),
+}
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("speak"), st.sampled_from([1, 20, 100, 170, 500, 1500])),
@@ -62,8 +67,7 @@ def test_two_ends_of_a_stream(steps: list[tuple[str, int]], rate: int, delay: fl
                 clears += 1
                 last = b""
             else:
-                command: c.Command = {"pause": c.PausePlayout(), "resume": c.ResumePlayout()}.get(kind, c.ForgetMarks())
-                pair.say(command)
+                pair.say(OTHERS[kind])
         except LocalProtocolError:
             assert kind in ("mark", "end")
     pair.say(c.HangUp(c.When.AFTER_PLAYOUT))
