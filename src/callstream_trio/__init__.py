@@ -3,9 +3,11 @@
 from callstream_trio.admission import Admission, Basic, HeaderToken, QueryToken
 from callstream_trio.call import Call, CallEnded, CallLimits, CallStats
 from callstream_trio.caller import Caller, dial
+from callstream_trio.control import Control
 from callstream_trio.dial import DialFailed, DialSettings, join, joined
 from callstream_trio.hub import Hub, clock
-from callstream_trio.server import Handler, Server, ServerLimits, ServerSettings, serve
+from callstream_trio.jambonz import JambonzSettings
+from callstream_trio.server import Handler, Server, ServerLimits, ServerSettings, serve, serve_verbs
 from callstream_trio.simulate import CallPlan, run_calls
 from callstream_trio.sinks import Echo, Sink
 
@@ -18,12 +20,14 @@ __all__ = [
     "CallPlan",
     "CallStats",
     "Caller",
+    "Control",
     "DialFailed",
     "DialSettings",
     "Echo",
     "Handler",
     "HeaderToken",
     "Hub",
+    "JambonzSettings",
     "QueryToken",
     "Server",
     "ServerLimits",
@@ -35,4 +39,5 @@ __all__ = [
     "joined",
     "run_calls",
     "serve",
+    "serve_verbs",
 ]

@@ -17,6 +17,10 @@ from wsproto.utilities import ProtocolError
 
 from callstream_core import dialects
 from callstream_core.dialect import Dialect
+from callstream_core.jambonz import SUBPROTOCOL, choose_subprotocol
+
+CONTROL_PATH = "/jambonz"
+"""Where jambonz's control sockets come."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +68,8 @@ class Admitted:
     """The 101, as bytes."""
     dialect: Dialect | None
     """None where the first message will tell."""
+    is_control: bool = False
+    """The socket carries no audio: it controls a jambonz call."""
 
 
 @attrs.frozen
@@ -145,21 +151,19 @@ class Admission:
     def decide(self, request: Request) -> Admitted | Refusal:
         """Admit a request, or refuse it."""
         dialect = dialects.detect(path=request.path)
-        if dialect is None and request.path != "/":
-            paths = ", ".join(path for name in dialects.names() for path in dialects.get(name).paths)
+        if dialect is None and request.path not in ("/", CONTROL_PATH):
+            paths = ", ".join([*(path for name in dialects.names() for path in dialects.get(name).paths), CONTROL_PATH])
             return Refusal(status=404, text=f"No calls are taken here; use / or one of {paths}.")
-        if request.method != "GET":
-            return Refusal(status=405, text="Calls come as WebSockets: use GET.", headers=[(b"allow", b"GET")])
-        if not request.wants_upgrade or request.version != "1.1":
-            text = "Calls come as WebSockets: ask for an upgrade, by HTTP/1.1."
-            return Refusal(status=426, text=text, headers=[(b"upgrade", b"websocket")])
+        refusal = _check_upgrade(request)
+        if refusal is not None:
+            return refusal
         origin = request.header(b"origin")
         if origin is not None and not self._is_allowed(origin.decode("latin-1"), request, dialect):
             return Refusal(status=403, text="This origin is not allowed; name it in allowed_origins.")
         if self.auth and not any(auth.admits(request) for auth in self.auth):
             headers = [(b"www-authenticate", b'Basic realm="callstream"')]
             return Refusal(status=401, text="The secret is missing or wrong.", headers=headers)
-        return self._accept(request, dialect)
+        return self.accept(request, dialect)
 
     def _is_allowed(self, origin: str, request: Request, dialect: Dialect | None) -> bool:
         if origin in self.allowed_origins:
@@ -169,11 +173,19 @@ class Admission:
         host = (request.header(b"host") or b"").decode("latin-1")
         return spoken is not None and spoken.sends_origin and origin == f"http://{host}"
 
-    def _accept(self, request: Request, dialect: Dialect | None) -> Admitted | Refusal:
+    def accept(self, request: Request, dialect: Dialect | None) -> Admitted | Refusal:
+        """Agree to the upgrade of somebody who may come in."""
+        refusal = _check_upgrade(request)
+        if refusal is not None:
+            return refusal
         known = [dialect] if dialect else [dialects.get(name) for name in dialects.names()]
         offered = request.subprotocols
-        chosen = next((s for d in known for s in d.subprotocols if s in offered), None)
-        if offered and chosen is None:
+        is_control = request.path == CONTROL_PATH or (dialect is None and SUBPROTOCOL in offered)
+        if is_control:
+            chosen = choose_subprotocol(offered)
+        else:
+            chosen = next((s for d in known for s in d.subprotocols if s in offered), None)
+        if (offered or is_control) and chosen is None:
             return Refusal(status=400, text=f"None of the subprotocols {', '.join(offered)[:200]} is spoken here.")
         if chosen is not None and dialect is None:
             dialect = dialects.detect(subprotocol=chosen)
@@ -185,7 +197,16 @@ class Admission:
         except (ProtocolError, UnicodeError, h11.ProtocolError) as error:
             headers = [(b"sec-websocket-version", b"13")]
             return Refusal(status=400, text=f"Not a WebSocket handshake: {error}.", headers=headers)
-        return Admitted(response=response, dialect=dialect)
+        return Admitted(response=response, dialect=dialect, is_control=is_control)
+
+
+def _check_upgrade(request: Request) -> Refusal | None:
+    if request.method != "GET":
+        return Refusal(status=405, text="Calls come as WebSockets: use GET.", headers=[(b"allow", b"GET")])
+    if not request.wants_upgrade or request.version != "1.1":
+        text = "Calls come as WebSockets: ask for an upgrade, by HTTP/1.1."
+        return Refusal(status=426, text=text, headers=[(b"upgrade", b"websocket")])
+    return None
 
 
 def read_request(event: h11.Request) -> Request:

@@ -18,7 +18,8 @@ from callstream_core.errors import LocalProtocolError
 from callstream_core.outputs import FramePlayed
 from callstream_core.resample import Converter
 from callstream_trio.admission import Request
-from callstream_trio.call_limits import CallLimits, CallStats
+from callstream_trio.call_limits import CallEnded, CallLimits, CallStats
+from callstream_trio.control import Control
 from callstream_trio.hub import clock
 from callstream_trio.link import Link, Said
 from callstream_trio.sinks import Sink
@@ -30,10 +31,6 @@ __all__ = ["Call", "CallEnded", "CallLimits", "CallStats"]
 _LOOK = 0.05
 
 
-class CallEnded(Exception):
-    """The call is over; what was asked cannot be done any more. Leaving a handler with it is a normal end."""
-
-
 class Call:
     """One live call. Commands take effect at once; waiting is only for the platform's answers, and for room."""
 
@@ -43,6 +40,8 @@ class Call:
         """How the call ended, once it has."""
         self.request: Request | None = None
         """The HTTP request of the call's WebSocket: path, query, headers."""
+        self.control: Control | None = None
+        """jambonz's verbs, commands and hooks; None on other platforms."""
         self._link: Link | None = None
         self._info: e.SessionOpened | None = None
         self._sink: Sink | None = None

@@ -32,3 +32,7 @@ class CallStats:
     messages_sent: int = 0
     tolerated: dict[str, int] = attrs.field(factory=dict)
     """Every tolerance that the session needed, by name."""
+
+
+class CallEnded(Exception):
+    """The call is over; what was asked cannot be done any more. Leaving a handler with it is a normal end."""

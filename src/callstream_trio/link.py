@@ -6,16 +6,15 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import structlog
 
 from callstream_core import dialects
-from callstream_core.commands import Command
 from callstream_core.dialect import Dialect
 from callstream_core.errors import LocalProtocolError
-from callstream_core.events import Event, SessionClosed
-from callstream_core.outputs import CloseLink, Output, Transmit
+from callstream_core.outputs import CloseLink, Transmit
 from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT, Close, Failure, FrameDecoder, FrameEncoder, Ping, Pong, WebSocketRules
 from callstream_trio.hub import Hub, clock
@@ -221,9 +220,9 @@ class Link:
         session, self.session = self.session, None
         now = clock()
         try:
-            for output in session.fail(1011, "internal error", now) if session is not None else ():
-                if isinstance(output, SessionClosed):
-                    self._owner.hear(output, now)
+            # The last output tells of the end; whatever else there is may be what failed.
+            for ended in session.fail(1011, "internal error", now)[-1:] if session is not None else ():
+                self._owner.hear(ended, now)
             if session is None and self._close_sent:
                 self._close_socket()
             self._say_close(1011, "internal error")
@@ -234,14 +233,14 @@ class Link:
 
     # Everybody else calls
 
-    def say(self, word: Event | Command) -> None:
+    def say(self, word: object) -> None:
         """Say a command (or an event, as a platform) now. Raise `LocalProtocolError` where that is a mistake."""
         now = clock()
         if self.session is not None and not self.is_gone:
-            self._perform(self.session.send(word, now), now)  # type: ignore[arg-type]
+            self._perform(self.session.send(word, now), now)
             self._settle(now)
 
-    def perform(self, outputs: list[Output]) -> None:
+    def perform(self, outputs: list[Any]) -> None:
         """Do what a session asked for on somebody else's call."""
         now = clock()
         self._perform(outputs, now)
@@ -259,22 +258,22 @@ class Link:
 
     # Outputs
 
-    def _perform(self, outputs: list[Output], now: float) -> None:
+    def _perform(self, outputs: list[Any], now: float) -> None:
         for output in outputs:
             kind = type(output)
             if kind is Transmit:
                 if not self._close_sent:
                     self.messages_sent += 1
-                    self._batch.append(self._encoder.message(output.message))  # type: ignore[union-attr]
+                    self._batch.append(self._encoder.message(output.message))
             elif kind is CloseLink:
-                self._say_close(output.code, output.reason)  # type: ignore[union-attr]
+                self._say_close(output.code, output.reason)
             else:
-                for reply in self._owner.hear(output, now):  # type: ignore[arg-type]
+                for reply in self._owner.hear(output, now):
                     self._reply(reply, now)
 
-    def _reply(self, word: Event | Command, now: float) -> None:
+    def _reply(self, word: object, now: float) -> None:
         try:
-            outputs = self.session.send(word, now)  # type: ignore[union-attr,arg-type]
+            outputs = self.session.send(word, now)  # type: ignore[union-attr]
         except LocalProtocolError:
             self._owner.refused()
         else:

@@ -1,25 +1,54 @@
-"""Who a link works for, and what it tells him."""
+"""Who a link works for, what it drives, and what it tells."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-from callstream_core.app_session import AppSession
 from callstream_core.commands import Command
 from callstream_core.events import Event
 from callstream_core.outputs import FramePlayed
-from callstream_core.platform_session import PlatformSession
 
-Session = AppSession | PlatformSession
 Said = Event | Command | FramePlayed
-"""What a session heard, or played: all outputs that are not for the link itself."""
+"""What a session of audio heard, or played: all outputs that are not for the link itself."""
+
+
+class Session(Protocol):
+    """One end of one conversation: of audio, or of a control socket. Each input returns what must happen next."""
+
+    counters: Counter[str]
+    """Every tolerance that was needed, by name."""
+
+    def receive(self, message: str | bytes, now: float) -> list[Any]:
+        """Take a message."""
+        ...
+
+    def receive_close(self, code: int | None, now: float, reason: str = "") -> list[Any]:
+        """Take the end of the WebSocket."""
+        ...
+
+    def send(self, word: Any, now: float, /) -> list[Any]:
+        """Say something; raise `LocalProtocolError` where that is a mistake."""
+        ...
+
+    def fail(self, code: int, reason: str, now: float) -> list[Any]:
+        """End with a close code. The last output is the last event of all."""
+        ...
+
+    def handle_timeout(self, now: float) -> list[Any]:
+        """Do what is due."""
+        ...
+
+    def next_timeout(self) -> float | None:
+        """Return when something is."""
+        ...
 
 
 class Owner(Protocol):
     """Who a link works for."""
 
-    def hear(self, said: Said, now: float) -> Iterable[Event | Command]:
+    def hear(self, said: Any, now: float) -> Iterable[Any]:
         """Take what the session heard; return what to say in reply, at once."""
         ...
 

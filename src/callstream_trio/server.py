@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,12 +17,15 @@ import trio
 
 from callstream_core.app_session import AppSession
 from callstream_core.dialect import Dialect
-from callstream_core.errors import LocalProtocolError
 from callstream_core.events import Side
+from callstream_core.jambonz import ControlSession
 from callstream_core.limits import Limits, PlayoutSettings
 from callstream_trio.admission import Admission, Admitted, Refusal, Request, read_request, render
-from callstream_trio.call import Call, CallEnded, CallLimits
+from callstream_trio.call import Call, CallLimits
+from callstream_trio.control import Control
+from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import Hub, clock
+from callstream_trio.jambonz import JambonzSettings, TicketOffice, Tied, VerbsHandler, end_audio
 from callstream_trio.link import Link, LinkLimits
 from callstream_trio.listen import accept_one, open_listeners
 from callstream_trio.metrics import Metrics
@@ -38,11 +41,10 @@ __all__ = [
     "open_listeners",
     "run_handler",
     "serve",
+    "serve_verbs",
 ]
 
 _log = structlog.get_logger("callstream.server")
-
-Handler = Callable[[Call], Awaitable[None]]
 
 # Seconds to take in what a refused peer still sends, and for a handshake while silent peers hold all places.
 _LINGER = 1.0
@@ -80,6 +82,7 @@ class ServerSettings:
     playout: PlayoutSettings = attrs.field(factory=PlayoutSettings)
     link_limits: LinkLimits = attrs.field(factory=LinkLimits)
     call_limits: CallLimits = attrs.field(factory=CallLimits)
+    jambonz: JambonzSettings = attrs.field(factory=JambonzSettings)
 
 
 @attrs.define
@@ -109,6 +112,8 @@ class Server:
         self.settings = settings or ServerSettings()
         self.hub = hub if hub is not None else Hub()
         self.calls: set[Call] = set()
+        self.controls: set[Control] = set()
+        """The control sockets of jambonz's calls, which have an audio socket besides, or none."""
         self.endings: Counter[str] = Counter()
         """How many calls, and connections that never became one, ended in which way."""
         self.tolerated: Counter[str] = Counter()
@@ -121,6 +126,7 @@ class Server:
         self._handshakes = trio.CapacityLimiter(self.settings.limits.max_handshakes)
         self._handshake_scopes: set[trio.CancelScope] = set()
         self._metrics = Metrics(self)
+        self._tickets = TicketOffice(self.settings.jambonz, is_secure=tls is not None)
         self._emptied = trio.Event()
 
     @property
@@ -156,14 +162,16 @@ class Server:
     async def _drain(self) -> None:
         """Let calls end by themselves, then close them with 1001."""
         self.is_draining = True
-        with trio.move_on_after(self.settings.limits.drain_timeout, shield=True):
-            while self.calls:
-                self._emptied = trio.Event()
-                await self._emptied.wait()
+        await self._wait_empty(self.settings.limits.drain_timeout)
         for call in list(self.calls):
             call.close(1001, "the server stops")
-        with trio.move_on_after(self.settings.link_limits.close_timeout, shield=True):
-            while self.calls:
+        for control in list(self.controls):
+            control.close(1001, "the server stops")
+        await self._wait_empty(self.settings.link_limits.close_timeout)
+
+    async def _wait_empty(self, patience: float) -> None:
+        with trio.move_on_after(patience, shield=True):
+            while self.calls or self.controls:
                 self._emptied = trio.Event()
                 await self._emptied.wait()
 
@@ -203,7 +211,8 @@ class Server:
             finally:
                 self._handshakes.release_on_behalf_of(token)
             if admitted is not None:
-                await self._run_call(guest, peer, *admitted)
+                run = self._run_control if admitted[0].is_control else self._run_call
+                await run(guest, peer, *admitted)
         except Exception as error:
             self.endings["failed"] += 1
             _log.error("connection failed", peer=peer, exc_info=error)
@@ -257,9 +266,9 @@ class Server:
             if page is not None:
                 return page
         busy = "The server is stopping." if self.is_draining else "All lines are busy."
-        if self.is_draining or len(self.calls) >= self.settings.limits.max_calls:
+        if self.is_draining or max(len(self.calls), len(self.controls)) >= self.settings.limits.max_calls:
             return Refusal(status=503, text=busy, headers=[(b"retry-after", b"1")])
-        return self.settings.admission.decide(request)
+        return self._tickets.decide(request, self.settings.admission)
 
     async def _refuse(self, guest: _Guest, refusal: Refusal) -> None:
         if refusal.status >= 400:
@@ -289,6 +298,8 @@ class Server:
             make_session=self._make_session,
         )
         call.attach(link, request)
+        if isinstance(admitted, Tied):
+            call.control, admitted.control.call = admitted.control, call
         self.calls.add(call)
         try:
             link.start(early)
@@ -301,8 +312,32 @@ class Server:
                 link.drop()
             self.calls.discard(call)
             self._count(call)
-            if not self.calls:
-                self._emptied.set()
+            self._emptied.set()
+
+    async def _run_control(self, guest: _Guest, peer: str, _admitted: Admitted, request: Request, early: bytes) -> None:
+        control = self._tickets.take_call(request)
+        session = ControlSession(now=clock())
+        limits = self.settings.link_limits
+        link = Link(self.hub, guest.sock, session, control, is_client=False, tls=guest.tls, limits=limits)
+        control.attach(link, request)
+        self.controls.add(control)
+        try:
+            link.start(early)
+            verbs = self.settings.jambonz.verbs
+            if verbs is not None and await control.wait_opened():
+                await run_handler(verbs, control, grace=self.settings.limits.handler_grace, peer=peer)
+            await control.wait_gone()
+            await end_audio(control)
+        finally:
+            if not link.is_gone:
+                control.close(1001, "the server stops")
+                link.drop()
+            self._tickets.forget(control)
+            self.controls.discard(control)
+            self.tolerated.update(session.counters)
+            ended = control.ended
+            self.endings["control broken" if ended is None else f"control {ended.outcome.value}"] += 1
+            self._emptied.set()
 
     def _count(self, call: Call) -> None:
         ended = call.ended
@@ -325,32 +360,6 @@ class Server:
         )
 
 
-async def run_handler(handler: Handler, call: Call, *, grace: float, peer: str) -> None:
-    """Run a handler for an open call, and end the call when it returns, fails, or has had its grace."""
-    scope = trio.CancelScope()
-
-    def begin_grace() -> None:
-        scope.deadline = trio.current_time() + grace
-
-    call.when_ended(begin_grace)
-    if call.ended is not None:
-        begin_grace()
-    try:
-        with scope:
-            await handler(call)
-    except* CallEnded:
-        pass
-    except* Exception as failure:
-        _log.error("handler failed", call=ascii(call.info.call_id[:80]), peer=peer, exc_info=failure)
-        call.close(1011, "internal error")
-    if scope.cancelled_caught:
-        _log.warning("handler cancelled: it ran on after its call", call=ascii(call.info.call_id[:80]), grace=grace)
-    if call.ended is None:
-        # The handler may have said so itself, and only the close is missing.
-        with contextlib.suppress(CallEnded, LocalProtocolError):
-            await call.hang_up()
-
-
 async def serve(
     handler: Handler,
     bind: Sequence[str] = ("127.0.0.1:8787",),
@@ -364,3 +373,22 @@ async def serve(
     async with server.listening(bind):
         task_status.started(server)
         await trio.sleep_forever()
+
+
+async def serve_verbs(
+    handler: VerbsHandler,
+    bind: Sequence[str] = ("127.0.0.1:8787",),
+    *,
+    settings: ServerSettings | None = None,
+    tls: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Take jambonz's calls until cancelled, and run `handler` for the control socket of each: verbs, and no audio."""
+    settings = settings or ServerSettings()
+    settings = attrs.evolve(settings, jambonz=attrs.evolve(settings.jambonz, verbs=handler))
+    await serve(_hang_up, bind, settings=settings, tls=tls, task_status=task_status)
+
+
+async def _hang_up(call: Call) -> None:
+    """Take no audio."""
+    await call.hang_up()

@@ -17,6 +17,7 @@ import cattrs
 from callstream_core.dialects.yeastar import RATES, YeastarProfile
 from callstream_core.limits import PlayoutSettings
 from callstream_trio.admission import Admission, parse_auth
+from callstream_trio.jambonz import JambonzSettings
 from callstream_trio.server import ServerLimits, ServerSettings
 
 PREFIX = "CALLSTREAM_"
@@ -45,6 +46,13 @@ def _check_level(_settings: object, _field: object, level: str) -> None:
 def _check_rate(_settings: object, field: attrs.Attribute[Any], rate: int) -> None:
     if rate not in RATES:
         raise ValueError(f"{field.name} is {' or '.join(map(str, RATES))}, not {rate}")
+
+
+def _check_url(_settings: object, field: attrs.Attribute[Any], url: str) -> None:
+    try:
+        JambonzSettings(public_url=url or None)
+    except ValueError:
+        raise ValueError(f"{field.name} is like wss://calls.example.org, not {url!r}") from None
 
 
 def _at_least(least: float) -> Callable[[object, attrs.Attribute[Any], float | None], None]:
@@ -77,6 +85,8 @@ class Settings:
     """Seconds of audio sent ahead of playout; `unlimited` fills the platform's queue."""
     yeastar_rate: int = attrs.field(default=8000, validator=_check_rate)
     """Samples per second of a Yeastar PBX's audio, as its own settings say: 8000 or 16000. No message tells."""
+    jambonz_url: str = attrs.field(default="", validator=_check_url)
+    """Where jambonz reaches this server, such as `wss://calls.example.org`; as its own requests say, if not given."""
     drain_timeout: float = attrs.field(default=10.0, validator=_at_least(0))
     """Seconds that calls may still last when the server is told to stop."""
     log_level: str = attrs.field(default="info", validator=_check_level)
@@ -103,6 +113,7 @@ class Settings:
             limits=ServerLimits(max_calls=self.max_calls, drain_timeout=self.drain_timeout),
             profiles={"yeastar": YeastarProfile(rate=self.yeastar_rate)},
             playout=PlayoutSettings(send_ahead=self.send_ahead),
+            jambonz=JambonzSettings(public_url=self.jambonz_url or None),
         )
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from callstream_core import dialects
 from callstream_core.dialects.sinch import ConnectStream
-from callstream_trio.admission import Auth, Basic, HeaderToken, QueryToken
+from callstream_trio.admission import CONTROL_PATH, Auth, Basic, HeaderToken, QueryToken
 from callstream_trio.settings import Settings
 
 _HIDDEN = "SECRET"
@@ -86,6 +86,22 @@ def sinch_lines(
     path = dialects.get("sinch").paths[0]
     answer = ConnectStream(endpoint=url_of(address, is_secure=settings.is_secure, path=path, auth=auth), rate=16000)
     return json.dumps(answer.as_json(), indent=2).splitlines()
+
+
+def jambonz_lines(
+    settings: Settings, address: tuple[str, int], auths: Sequence[Auth], *, shows_secrets: bool
+) -> list[str]:
+    """Return what to enter into jambonz's page of an application. Of secrets, it can send a password or a query."""
+    auth = next((auth for auth in auths if isinstance(auth, Basic | QueryToken)), None)
+    if not shows_secrets and isinstance(auth, QueryToken):
+        auth = QueryToken(auth.name, _HIDDEN)
+    url = url_of(address, is_secure=settings.is_secure, path=CONTROL_PATH, auth=auth)
+    if settings.jambonz_url:
+        url = settings.jambonz_url.rstrip("/") + url[url.index(CONTROL_PATH) :]
+    lines = [f"Calling webhook: {url}"]
+    if isinstance(auth, Basic):
+        lines += [f"Username: {auth.user}", f"Password: {auth.password if shows_secrets else _HIDDEN}"]
+    return [*lines, f"Call status webhook: {url}"]
 
 
 def _header_of(auth: HeaderToken | Basic) -> tuple[str, str]:

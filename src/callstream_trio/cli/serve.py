@@ -19,7 +19,7 @@ from rich.console import Console
 from callstream_trio import apps
 from callstream_trio.call import Call
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit, set_up_logs
-from callstream_trio.cli.paste import asterisk_lines, sinch_lines, url_of, yeastar_lines
+from callstream_trio.cli.paste import asterisk_lines, jambonz_lines, sinch_lines, url_of, yeastar_lines
 from callstream_trio.hub import clock
 from callstream_trio.server import Handler, Server
 from callstream_trio.settings import LOG_LEVELS, BadSettings, Settings, load_settings
@@ -47,6 +47,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-calls", metavar="N", help="Calls at once. [4000]")
 @click.option("--send-ahead", metavar="SECONDS", help="Audio sent ahead of playout, or 'unlimited'. [1]")
 @click.option("--yeastar-rate", type=click.Choice(["8000", "16000"]), help="Sample rate of a Yeastar PBX. [8000]")
+@click.option("--jambonz-url", metavar="URL", help="Where jambonz reaches this server. [as it says itself]")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, envvar="CALLSTREAM_WORKERS", help="Processes. [1]")
 @click.option("--metrics-bind", metavar="HOST:PORT", envvar="CALLSTREAM_METRICS_BIND", help="Metrics of all of them.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[info]")
@@ -248,6 +249,12 @@ def _announce(settings: Settings, addresses: list[tuple[str, int]]) -> None:
     console.print("  [bold]Sinch[/]  voice streams")
     answer = sinch_lines(settings, address, auths, shows_secrets=console.is_terminal)
     _print_lines(console, "the answer to the incoming call event (SVAML)", answer)
+    console.print("  [bold]jambonz[/]  0.9.0 or newer")
+    entries = jambonz_lines(settings, address, auths, shows_secrets=console.is_terminal)
+    _print_lines(console, "Applications", entries)
+    if auths and all(type(auth).__name__ == "HeaderToken" for auth in auths):
+        console.print("    [yellow]jambonz cannot send headers: add --auth basic:… for it.[/]")
+        console.print()
     console.print("  [bold]Yeastar P-Series[/]  listening only: 83.20.0.74, 84.20.0.74 or newer")
     entries = yeastar_lines(settings, address, auths, shows_secrets=console.is_terminal)
     _print_lines(console, "Integrations, WebSocket Audio Streaming", entries)
