@@ -37,7 +37,7 @@ class Phone:
         """The HTTP status with which the audio socket was refused."""
         self.over = trio.Event()
         self._hub = hub
-        self._asked: list[object] = []
+        self._asked: object = None
         self._moved = trio.Event()
         self._encoder = FrameEncoder(mask=lambda: _MASK)
 
@@ -139,8 +139,8 @@ class Phone:
 
     async def asked(self) -> None:
         """Wait until a key is wanted, and not the one that was pressed before."""
-        await until(lambda: isinstance(self.platform.running, v.Gather) and self.platform.running not in self._asked)
-        self._asked.append(self.platform.running)
+        await until(lambda: isinstance(self.platform.running, v.Gather) and self.platform.running is not self._asked)
+        self._asked = self.platform.running
 
     async def happen(self, *stimuli: h.Stimulus) -> None:
         """Let something happen to the call."""

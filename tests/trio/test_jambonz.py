@@ -19,6 +19,7 @@ from callstream_core.jambonz import orders as o
 from callstream_core.jambonz import results
 from callstream_core.jambonz import verbs as v
 from callstream_core.jambonz import words as w
+from callstream_core.websocket import FrameEncoder
 from callstream_trio import (
     Admission,
     Basic,
@@ -35,6 +36,7 @@ from callstream_trio.apps import echo
 from callstream_trio.dial import DialFailed, DialSettings, connect, open_platform_link
 from callstream_trio.server import Handler, ServerLimits
 from callstream_trio.voice import make_voice
+from callstream_trio.wait import receive_some
 from tests.trio.phone import phoning
 from tests.trio.wire import until
 
@@ -346,6 +348,30 @@ async def test_24_a_peer_that_says_nothing_or_nonsense() -> None:
                 await trio.sleep(0.02)
         await until_empty(server)
     assert server.endings == {"control lost": 2}
+
+
+async def test_25_after_a_lost_socket_the_handler_runs_anew() -> None:
+    firsts: list[type] = []
+
+    async def menu(control: Control) -> None:
+        async for word in control:
+            firsts.append(type(word))
+            if isinstance(word, w.SessionReconnected):
+                await control.hang_up()
+            return
+
+    async with serving(settings=with_jambonz(verbs=menu)) as (server, url):
+        sock, _, _ = await connect(url, DialSettings(attempts=1), ("ws.jambonz.org",))
+        with contextlib.closing(sock):
+            text = b'{"type":"session:reconnect","msgid":"m","data":{"call_sid":"c"}}'
+            sock.send(FrameEncoder(mask=lambda: bytes(4)).message(text.decode()))
+            said = b""
+            with trio.fail_after(5):
+                while b"hangup" not in said:
+                    said += await receive_some(sock)
+        await until_empty(server)
+    assert b'"type":"ack"' in said
+    assert firsts == [w.SessionReconnected]
 
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "jambonz_ivr.py"
