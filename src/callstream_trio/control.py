@@ -118,6 +118,11 @@ class Control:
         return session
 
     @property
+    def orders_audio(self) -> bool:
+        """Whether the call is taken with audio."""
+        return self._opening is not None
+
+    @property
     def call_sid(self) -> str:
         """jambonz's name of the call."""
         return (self.first.leg if self.first else None) or ""

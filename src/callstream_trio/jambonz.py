@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 import attrs
+import structlog
 import trio
 
 from callstream_core import dialects
@@ -24,6 +25,8 @@ AUDIO_PATH = "/jambonz/audio"
 _TICKET = "ticket"
 # Seconds that jambonz may take to close the audio socket when the call is over.
 _PATIENCE = 1.0
+
+_log = structlog.get_logger("callstream.jambonz")
 
 VerbsHandler = Callable[[Control], Awaitable[None]]
 
@@ -138,6 +141,8 @@ def _digest(ticket: str) -> bytes:
 async def end_audio(control: Control) -> None:
     """See to it that the audio of a call does not outlive its control: jambonz closes it, unless it lost us."""
     call, ended = control.call, control.ended
+    if call is None and control.orders_audio and isinstance(control.first, w.SessionOffered):
+        _log.warning("the audio of a jambonz call never came; is public_url right?", call=ascii(control.call_sid[:80]))
     if call is None or ended is None:
         return
     if ended.outcome is not w.Outcome.LOST:
