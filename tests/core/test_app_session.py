@@ -69,10 +69,10 @@ class ToyCodec:
         return [] if self.is_mute else [type(command).__name__]
 
     def encode_event(self, event: e.Event) -> Sequence[str | bytes]:
-        raise NotImplementedError
+        raise AssertionError("an application's end never asks for this")
 
     def decode_command(self, message: str | bytes) -> Sequence[c.Command]:
-        raise NotImplementedError
+        raise AssertionError("an application's end never asks for this")
 
     def refusal(self, command: c.Command, direction: e.Direction) -> str | None:
         return None

@@ -8,7 +8,9 @@ import shlex
 import signal
 import ssl
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import click
@@ -17,6 +19,7 @@ import trio
 from rich.console import Console
 
 from callstream_trio import apps
+from callstream_trio.admission import Auth, Basic, HeaderToken, QueryToken
 from callstream_trio.call import Call
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit, set_up_logs
 from callstream_trio.cli.paste import asterisk_lines, jambonz_lines, sinch_lines, url_of, yeastar_lines
@@ -240,32 +243,41 @@ def _announce(settings: Settings, addresses: list[tuple[str, int]]) -> None:
     console.print()
     console.print(f"  [bold]callstream[/]  {settings.app}  [cyan]{'  '.join(urls)}[/]")
     console.print()
-    console.print("  [bold]Asterisk[/]  20.16, 22.6, 23.0 or newer")
+    shows_secrets = console.is_terminal
+    _print_platform(console, "Asterisk", "20.16, 22.6, 23.0 or newer")
     _print_lines(console, "websocket_client.conf", section)
     _print_lines(console, "extensions.conf", dial)
-    if auths and all(type(auth).__name__ == "HeaderToken" for auth in auths):
-        console.print("    [yellow]Asterisk cannot send headers: add --auth query:… or --auth basic:… for it.[/]")
-        console.print()
-    console.print("  [bold]Sinch[/]  voice streams")
-    answer = sinch_lines(settings, address, auths, shows_secrets=console.is_terminal)
+    _print_hint(
+        console, auths, HeaderToken, "Asterisk cannot send headers: add --auth query:… or --auth basic:… for it."
+    )
+    _print_platform(console, "Sinch", "voice streams")
+    answer = sinch_lines(settings, address, auths, shows_secrets=shows_secrets)
     _print_lines(console, "the answer to the incoming call event (SVAML)", answer)
-    console.print("  [bold]jambonz[/]  0.9.0 or newer")
-    entries = jambonz_lines(settings, address, auths, shows_secrets=console.is_terminal)
-    _print_lines(console, "Applications", entries)
-    if auths and all(type(auth).__name__ == "HeaderToken" for auth in auths):
-        console.print("    [yellow]jambonz cannot send headers: add --auth basic:… for it.[/]")
-        console.print()
-    console.print("  [bold]Yeastar P-Series[/]  listening only: 83.20.0.74, 84.20.0.74 or newer")
-    entries = yeastar_lines(settings, address, auths, shows_secrets=console.is_terminal)
+    _print_hint(console, auths, HeaderToken | Basic, "Sinch can only send a query: add --auth query:… for it.")
+    _print_platform(console, "jambonz", "0.9.0 or newer")
+    _print_lines(console, "Applications", jambonz_lines(settings, address, auths, shows_secrets=shows_secrets))
+    _print_hint(console, auths, HeaderToken, "jambonz cannot send headers: add --auth basic:… for it.")
+    _print_platform(console, "Yeastar P-Series", "listening only: 83.20.0.74, 84.20.0.74 or newer")
+    entries = yeastar_lines(settings, address, auths, shows_secrets=shows_secrets)
     _print_lines(console, "Integrations, WebSocket Audio Streaming", entries)
-    if auths and all(type(auth).__name__ == "QueryToken" for auth in auths):
-        console.print("    [yellow]A Yeastar PBX sends its secret in a header: add --auth header:… for it.[/]")
-        console.print()
+    hint = "A Yeastar PBX sends its secret in a header: add --auth header:… for it."
+    _print_hint(console, auths, QueryToken, hint)
     console.print("  [bold]Without a telephone system[/]")
     uri = section[2].removeprefix("uri = ").replace("\\;", ";")
     _print_lines(console, None, [f"callstream call {shlex.quote(uri) if '?' in uri else uri}"])
     console.print("  [dim]Ctrl+C lets running calls end; twice quits at once.[/]")
     console.print()
+
+
+def _print_platform(console: Console, name: str, remark: str) -> None:
+    console.print(f"  [bold]{name}[/]  {remark}")
+
+
+def _print_hint(console: Console, auths: Sequence[Auth], unusable: type[Auth] | UnionType, hint: str) -> None:
+    """Tell that none of the secrets is of a kind that a platform can send."""
+    if auths and all(isinstance(auth, unusable) for auth in auths):
+        console.print(f"    [yellow]{hint}[/]")
+        console.print()
 
 
 def _print_lines(console: Console, title: str | None, lines: list[str]) -> None:
