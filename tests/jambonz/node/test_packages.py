@@ -1,6 +1,6 @@
 """The official Node packages as applications, and the simulated jambonz in front of them, over real sockets.
 
-To run it: `npm install` in this directory.
+To run it: `npm ci` in this directory; `.ci/run` does that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 pytestmark = [
     pytest.mark.node,
     pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed"),
-    pytest.mark.skipif(not (HERE / "node_modules").is_dir(), reason="run npm install in tests/jambonz/node first"),
+    pytest.mark.skipif(not (HERE / "node_modules").is_dir(), reason="run npm ci in tests/jambonz/node first"),
 ]
 
 
