@@ -6,6 +6,7 @@ Every table says how busy the generator was and how late itself, so that nobody 
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -27,7 +28,26 @@ _quick = click.option("--quick", is_flag=True, help="A look in less than 20 seco
 _rounds = click.option("--rounds", default=3, show_default=True, help="Taken in turns, A B A B.")
 _seconds = click.option("--seconds", default=5.0, show_default=True, help="Of each round, after the warm-up.")
 _calls = click.option("--calls", "sizes", type=int, multiple=True, help="Repeatable; some sizes by default.")
-_server = click.option("--server", "chosen", multiple=True, help="Only these; repeatable.")
+
+
+def _servers(*usual: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that choose servers; it takes them as `chosen`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option("--server", "given", multiple=True, help=f"Only these; repeatable.  [{' '.join(usual)}]")
+        @click.option(
+            "--against",
+            multiple=True,
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="Another source tree of callstream (a git worktree), in turns with this one; repeatable.",
+        )
+        @functools.wraps(command)
+        def run(given: tuple[str, ...], against: tuple[Path, ...], **arguments: Any) -> None:
+            command(chosen=servers.chosen_from(given, against, usual), **arguments)
+
+        return run
+
+    return decorate
 
 
 @click.group(help=__doc__)
@@ -67,7 +87,7 @@ def frame_command(form: Form, rounds: int, quick: bool) -> None:
 @_calls
 @_seconds
 @_rounds
-@_server
+@_servers("callstream", "c-epoll")
 @click.option("--saturated", is_flag=True, help="Send the next frame when the last came back, instead of every 20 ms.")
 @_quick
 @output_options
@@ -80,7 +100,7 @@ def echo_command(form: Form, chosen: tuple[str, ...], saturated: bool, quick: bo
         form,
         "echo",
         f"Echo, {'saturated' if saturated else 'paced'}",
-        chosen or ("callstream", "c-epoll"),
+        chosen,
         loads,
         rounds,
     )
@@ -90,7 +110,7 @@ def echo_command(form: Form, chosen: tuple[str, ...], saturated: bool, quick: bo
 @_calls
 @_seconds
 @_rounds
-@_server
+@_servers("callstream", "c-epoll")
 @click.option("--stall", "stalls", type=int, multiple=True, help="Milliseconds; repeatable. [50 100 200]")
 @_quick
 @output_options
@@ -102,38 +122,44 @@ def pacing_command(form: Form, chosen: tuple[str, ...], stalls: tuple[int, ...],
         Load(work="stalled", calls=min(200, max(sizes)), seconds=max(seconds, 1.2), warmup=warmup, stall=stall)
         for stall in (stalls or STALLS)[: 1 if quick else None]
     ]
-    with progress((len(loads) * max(len(chosen), 1) + len(with_stalls)) * rounds, quiet=form.json) as step:
-        results, missing = compare(chosen or ("callstream", "c-epoll"), loads, rounds=rounds, step=step)
-        stalled, _ = compare(("callstream",), with_stalls, rounds=rounds, step=step)
+    ours = tuple(filter(servers.is_ours, chosen))
+    with progress((len(loads) * len(chosen) + len(with_stalls) * len(ours)) * rounds, quiet=form.json) as step:
+        results, missing = compare(chosen, loads, rounds=rounds, step=step)
+        stalled, _ = compare(ours, with_stalls, rounds=rounds, step=step)
     measured = [result.as_json() for result in results]
     held_up = [result.as_json() for result in stalled]
-    table = Table("stall ms", "calls", "lost", "late > 5 ms", "longest episode ms", "recovery ms", title="Stalls")
+    table = Table(
+        "server", "stall ms", "calls", "lost", "late > 5 ms", "longest episode ms", "recovery ms", title="Stalls"
+    )
     for r in held_up:
         r["recovery"] = max(r["longest_episode"]["median"] - r["stall"], 0)
         numbers = (r["longest_episode"]["median"], r["recovery"])
-        table.add_row(*(str(r[key]) for key in ("stall", "calls", "lost", "late")), *(f"{n:.1f}" for n in numbers))
+        table.add_row(
+            *(str(r[key]) for key in ("server", "stall", "calls", "lost", "late")), *(f"{n:.1f}" for n in numbers)
+        )
     title = f"Paced streams in duplex, median of {rounds}"
     result = {"measured": measured, "stalled": held_up, "missing": missing}
     emit(form, "pacing", result, [load_table(title, measured, missing), table])
 
 
 @main.command("bargein")
+@_servers("callstream")
 @click.option("--calls", default=200, show_default=True)
 @_seconds
 @_rounds
 @_quick
 @output_options
-def bargein_command(form: Form, calls: int, seconds: float, rounds: int, quick: bool) -> None:
+def bargein_command(form: Form, chosen: tuple[str, ...], calls: int, seconds: float, rounds: int, quick: bool) -> None:
     """From clear() to the clear on the wire, and to the last audio byte; each call is cleared once a second."""
     load = Load(work="bargein", calls=20 if quick else calls, seconds=1.5 if quick else seconds, warmup=1.0)
-    with progress(rounds, quiet=form.json) as step:
-        results, missing = compare(("callstream",), [load], rounds=1 if quick else rounds, step=step)
+    with progress(rounds * len(chosen), quiet=form.json) as step:
+        results, missing = compare(chosen, [load], rounds=1 if quick else rounds, step=step)
     measured = [result.as_json() for result in results]
-    table = Table("calls", "to", "p50 ms", "p99", "p99.9", "max", "clears", "lost", title="clear()")
+    table = Table("server", "calls", "to", "p50 ms", "p99", "p99.9", "max", "clears", "lost", title="clear()")
     for r in measured:
         for name, key in (("the wire", ""), ("the last audio", "tail_")):
             numbers = [f"{r[key + share]['median']:.2f}" for share in ("p50", "p99", "p99.9", "max")]
-            table.add_row(str(r["calls"]), name, *numbers, str(r["frames"]), str(r["lost"]))
+            table.add_row(r["server"], str(r["calls"]), name, *numbers, str(r["frames"]), str(r["lost"]))
     emit(form, "bargein", {"measured": measured, "missing": missing}, [table])
 
 
@@ -151,14 +177,13 @@ def memory_command(form: Form, calls: int, quick: bool) -> None:
 
 
 @main.command("capacity")
-@_server
+@_servers(*servers.names())
 @_seconds
 @_rounds
 @_quick
 @output_options
 def capacity_command(form: Form, chosen: tuple[str, ...], seconds: float, rounds: int, quick: bool) -> None:
     """The most duplex calls on one core at which p99 lateness stays within 5 ms and nothing is lost."""
-    chosen = chosen or (("callstream",) if quick else tuple(servers.names()))
     found, missing = report.capacities(chosen, seconds=seconds, rounds=rounds, quick=quick, is_quiet=form.json)
     table = Table("server", "calls per core", "least", "most", "CPU µs per frame", "generator %", title="Capacity")
     for r in found:
@@ -187,7 +212,7 @@ def soak_command(form: Form, minutes: float, calls: int, quick: bool) -> None:
 @click.option("--calls", default=100, show_default=True)
 @_seconds
 @_rounds
-@_server
+@_servers(*servers.names())
 @click.option("--work", type=click.Choice(["echo", "saturated", "duplex"]), default="duplex", show_default=True)
 @_quick
 @output_options
@@ -198,7 +223,7 @@ def peers_command(
     load = Load(work=work, calls=10, seconds=0.5, warmup=0.3)
     if not quick:
         load = attrs.evolve(load, calls=calls, seconds=seconds, warmup=2.0)
-    _run(form, "peers", f"Peers, {work}", chosen or tuple(servers.names()), [load], 1 if quick else rounds)
+    _run(form, "peers", f"Peers, {work}", chosen, [load], 1 if quick else rounds)
 
 
 @main.command("all")

@@ -10,7 +10,8 @@ import asyncio
 import gc
 import importlib.util
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -47,8 +48,32 @@ def names() -> list[str]:
     return ["callstream", "c-epoll", *(name for name in PEERS if name != "callstream")]
 
 
+def chosen_from(given: Sequence[str], against: Sequence[Path], usual: Sequence[str]) -> tuple[str, ...]:
+    """Return the servers of a run: those given or the usual ones; with other source trees, callstream beside each."""
+    return (*(given or (("callstream",) if against else usual)), *(f"callstream@{tree}" for tree in against))
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether this is callstream, of this source tree or another."""
+    return name.partition("@")[0] == "callstream"
+
+
+def _from_tree(tree: str) -> list[str]:
+    """Return what makes a command use the callstream of a source tree: the same handlers, another library."""
+    source = (Path(tree) / "src").resolve()
+    if not (source / "callstream_trio").is_dir():
+        raise CannotMeasure(f"no src/callstream_trio in {tree!r}: give the root of a source tree, as a git worktree is")
+    return ["env", f"PYTHONPATH={source}"]
+
+
 def command_for(name: str, work: str, port: int) -> list[str]:
-    """Return the command that runs a server; `CannotMeasure` where its library is missing."""
+    """Return the command that runs a server; `CannotMeasure` where its library is missing.
+
+    `callstream@PATH` is callstream from the source tree at PATH.
+    """
+    name, _, tree = name.partition("@")
+    if tree and is_ours(name):
+        return [*_from_tree(tree), *command_for(name, work, port)]
     if name == "c-epoll":
         return [str(build("echo")), str(port), work]
     peer = PEERS.get(name)

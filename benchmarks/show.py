@@ -73,7 +73,10 @@ def load_table(title: str, measured: list[dict[str, Any]], missing: dict[str, st
         title=title, box=SIMPLE_HEAD, caption="per frame in and out; lateness in ms; slip: p99 of the generator's own"
     )
     for column in columns:
-        table.add_column(column, justify="left" if column == "server" else "right", no_wrap=True)
+        if column == "server":
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     for r in measured:
         late = [f"{r[name]['median']:.2f}" for name in ("p50", "p99", "p99.9", "p99.99")]
         table.add_row(

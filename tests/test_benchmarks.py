@@ -14,6 +14,8 @@ from benchmarks.histogram import Histogram
 from benchmarks.servers import names
 from click.testing import CliRunner
 
+import callstream_trio
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -46,7 +48,7 @@ def test_a_clear_reaches_the_wire() -> None:
 
 
 def test_capacity_is_a_number_of_calls() -> None:
-    (r,) = run("capacity")["capacities"]
+    (r,) = run("capacity", "--server", "callstream")["capacities"]
     assert r["steps"][0]["lost"] == 0
 
 
@@ -78,3 +80,17 @@ def test_percentiles_are_of_all_durations() -> None:
     durations = Histogram({0: 98, 9: 1, 99: 1})
     assert durations.percentiles() == {"p50": 0.01, "p90": 0.01, "p99": 0.1, "p99.9": 1.0, "p99.99": 1.0, "max": 1.0}
     assert "Total count    =          100" in durations.hdr()
+
+
+def test_another_source_tree_takes_turns_with_this_one(tmp_path: Path) -> None:
+    shutil.copytree(Path(callstream_trio.__file__).parents[1], tmp_path / "src")
+    package = tmp_path / "src" / "callstream_trio" / "__init__.py"
+    package.write_text(f"{package.read_text()}\nopen({str(tmp_path / 'used')!r}, 'w')\n")
+    found = run("peers", "--against", str(tmp_path))
+    assert [r["server"] for r in found["measured"]] == ["callstream", f"callstream@{tmp_path}"]
+    assert (tmp_path / "used").exists()
+
+
+def test_a_directory_without_a_source_tree_is_said_to_be_none(tmp_path: Path) -> None:
+    found = run("peers", "--against", str(tmp_path))
+    assert "root of a source tree" in found["missing"][f"callstream@{tmp_path}"]
