@@ -7,7 +7,7 @@ from typing import Any
 
 from callstream_core import commands as c
 from callstream_core import events as e
-from callstream_core.audio import lower_sample
+from callstream_core.audio import LOW_BYTES, lower_minus_one
 from callstream_core.closing import ABNORMAL, NO_CODE, is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect
 from callstream_core.errors import Malformed, Unsupported
@@ -273,7 +273,9 @@ class AppSession:
             size = len(data)
             if 0 < size <= reply.credit and not size % reply.frame_size and size <= reply.max_message:
                 reply.pass_on(size, now)
-                return [Transmit(data if reply.avoided is None else lower_sample(data, reply.avoided))]
+                if reply.avoids_minus_one and 0xFF in (lows := data[LOW_BYTES]):
+                    data = lower_minus_one(data, lows)
+                return [Transmit(data)]
         out: list[Output] = []
         if kind in Player.said and not (kind is c.ClearPlayout and self.capabilities.plays_clips):
             if self._player is None:
@@ -337,9 +339,18 @@ class AppSession:
 
     def handle_timeout(self, now: float) -> list[Output]:
         """Do what is due at `now`; early, late and double calls do no harm."""
-        self._now = now = max(now, self._now)
+        if now < self._now:
+            now = self._now
+        else:
+            self._now = now
         out: list[Output] = []
-        for timer in self._timers.take_due(now):
+        timers, reply = self._timers, self._reply
+        if reply is not None and (packet := reply.next_packet(now)) is not None:
+            # The common case: the next packet of a stream, and nothing else.
+            out.append(Transmit(packet))
+            if timers.earliest > now:  # type: ignore[operator]  # the turn of the packet behind it is set
+                return out
+        for timer in timers.take_due(now):
             if timer is Timer.OPENING and self.capabilities.quiet_opening is not None:
                 self.counters["quiet_opening"] += 1
                 out.append(e.Tolerated("quiet_opening", f"silent for {self.capabilities.quiet_opening:g} s"))

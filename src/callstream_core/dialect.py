@@ -66,9 +66,9 @@ class Capabilities:
     """Marks that may be unanswered at once; the platform drops more without a word."""
     answers_cleared: bool = False
     """The platform itself answers each mark that a clear hits."""
-    mark_sample: bytes | None = None
-    """The sample that the platform takes for a mark wherever it is. The session plays the next lower one instead,
-    from its first mark on."""
+    mistakes_minus_one: bool = False
+    """The platform takes the sample -1 for a mark, wherever it is in what is not played yet when a mark comes. The
+    session never sends it, and plays -2 instead."""
     plays_clips: bool = False
     """The platform plays whole clips (`PlayClip`, `ClearPlayout`), and no stream."""
     heartbeat: float | None = None

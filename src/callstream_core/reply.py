@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callstream_core import events as e
-from callstream_core.audio import AudioFormat, lower_sample
+from callstream_core.audio import LOW_BYTES, AudioFormat, lower_minus_one
 from callstream_core.dialect import Capabilities, Clock, Support
 from callstream_core.errors import LocalProtocolError, PendingAudioFull
 from callstream_core.flow import Flow
@@ -48,13 +48,13 @@ class Reply:
         self._framer = Framer(self.frame_size)
         self._outbox = Outbox(max_size=limits.max_pending_audio, max_items=limits.max_pending_items)
         self.questions = Questions(slack=limits.acknowledgement_slack, tick=audio.ptime, timers=timers)
-        self.avoided: bytes | None = None  # A sample that we may not send.
         self._filled_to = 0
         self._heard_before = 0.0
         self._set_capabilities(capabilities)
 
     def _set_capabilities(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
+        self.avoids_minus_one = capabilities.mistakes_minus_one
         self.credit = 0
         ptime, frame_size = self.audio.ptime, self.frame_size
         self.max_message = max(capabilities.max_message // frame_size * frame_size, frame_size)
@@ -186,8 +186,6 @@ class Reply:
 
     def place(self, ordered: Ordered, now: float, out: list[Output]) -> None:
         """Send a command when all audio before it was sent."""
-        if ordered.is_native:
-            self.avoided = self.capabilities.mark_sample
         self._outbox.add(ordered)
         self.pump(now, out)
 
@@ -384,7 +382,13 @@ class Reply:
 
     def _transmit(self, piece: bytes, size: int, units: int, now: float, out: list[Output]) -> None:
         self.ledger.send(units, now)
-        out.append(Transmit(lower_sample(self._outbox.take_audio(piece, size), self.avoided)))
+        out.append(Transmit(self._wire(self._outbox.take_audio(piece, size))))
+
+    def _wire(self, audio: bytes) -> bytes:
+        """Return audio as the platform may have it."""
+        if self.avoids_minus_one and 0xFF in (lows := audio[LOW_BYTES]):
+            return lower_minus_one(audio, lows)
+        return audio
 
     def _watch_status(self, now: float) -> None:
         """Have the queue level asked for in a while."""

@@ -76,7 +76,7 @@ def capabilities_of(*, is_stereo: bool, is_streaming: bool) -> Capabilities:
         holds_back=_RELEASE / _SLOWEST,
         max_marks=MAX_MARKS,
         answers_cleared=True,
-        mark_sample=_MINUS_ONE,
+        mistakes_minus_one=True,
         call_continues=True,
     )
 
