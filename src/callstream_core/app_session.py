@@ -339,18 +339,9 @@ class AppSession:
 
     def handle_timeout(self, now: float) -> list[Output]:
         """Do what is due at `now`; early, late and double calls do no harm."""
-        if now < self._now:
-            now = self._now
-        else:
-            self._now = now
+        self._now = now = max(now, self._now)
         out: list[Output] = []
-        timers, reply = self._timers, self._reply
-        if reply is not None and (packet := reply.next_packet(now)) is not None:
-            # The common case: the next packet of a stream, and nothing else.
-            out.append(Transmit(packet))
-            if timers.earliest > now:  # type: ignore[operator]  # the turn of the packet behind it is set
-                return out
-        for timer in timers.take_due(now):
+        for timer in self._timers.take_due(now):
             if timer is Timer.OPENING and self.capabilities.quiet_opening is not None:
                 self.counters["quiet_opening"] += 1
                 out.append(e.Tolerated("quiet_opening", f"silent for {self.capabilities.quiet_opening:g} s"))
