@@ -1,18 +1,23 @@
-"""What one frame costs in the core alone: no sockets, no event loop."""
+"""What one frame, or one message of call control, costs in the core alone: no sockets, no event loop."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
+from array import array
 from collections.abc import Callable
 from itertools import count, islice
 
 from callstream_core import AppSession, PlatformSession, dialects
-from callstream_core.commands import Answer, SendAudio
+from callstream_core.commands import Answer, PlaceMark, SendAudio
 from callstream_core.dialect import Profile
 from callstream_core.dialects.asterisk import AsteriskProfile, Syntax
+from callstream_core.dialects.jambonz import JambonzProfile
 from callstream_core.dialects.sinch import SinchProfile
-from callstream_core.events import AudioReceived
+from callstream_core.events import AudioReceived, MarkReached
+from callstream_core.jambonz import ControlSession, orders, verbs, words
+from callstream_core.jambonz.codec import encode_event
 from callstream_core.outputs import Transmit
 from callstream_core.websocket import FrameDecoder, FrameEncoder
 
@@ -22,11 +27,13 @@ Work = Callable[[int], None]
 def _profile(name: str) -> Profile:
     if name == "sinch":
         return SinchProfile()
+    if name == "jambonz":
+        return JambonzProfile()
     return AsteriskProfile(format=name, syntax=Syntax.JSON)
 
 
 def _open(name: str) -> tuple[AppSession, PlatformSession]:
-    """Return both ends of an answered call: to Sinch, or to Asterisk with this codec."""
+    """Return both ends of an answered call: to Sinch, to jambonz, or to Asterisk with this codec."""
     profile = _profile(name)
     dialect = dialects.get(profile.opening().dialect)
     platform = PlatformSession(dialect, profile)
@@ -59,6 +66,28 @@ def _send(name: str, frame: bytes) -> Work:
         send = app.send
         for moment in islice(moments, frames):
             send(SendAudio(frame), moment * 0.02)
+
+    return work
+
+
+def _send_with_marks(name: str, frame: bytes) -> Work:
+    """A mark every second, reached a frame later: the platform says so, or the session's own clock does."""
+    app, _ = _open(name)
+    profile = _profile(name)
+    answers = dialects.get(profile.opening().dialect).codec(profile).encode_event(MarkReached("m"))
+    moments = count(1)
+
+    def work(frames: int) -> None:
+        send = app.send
+        for moment in islice(moments, frames):
+            now = moment * 0.02
+            if moment % 50 == 1:
+                send(PlaceMark("m"), now)
+            send(SendAudio(frame), now)
+            if moment % 50 == 1:
+                for answer in answers:
+                    app.receive(answer, now)
+                app.handle_timeout(now)
 
     return work
 
@@ -127,9 +156,61 @@ def _tap(fragment: bytes) -> Work:
     return work
 
 
+def _asked() -> Work:
+    """A hook of jambonz comes in, an ack with verbs goes out."""
+    session = _controlled()
+    numbers = count(1)
+    data = {"call_sid": "c", "call_status": "in-progress", "reason": "dtmfDetected", "digits": "1", "verb_id": "v1"}
+    told = encode_event(words.HookCalled(msgid="#", call_sid="c", hook="/menu", data=data))
+    answer = (verbs.Say(text="Please hold."), verbs.Gather(input=["digits"], num_digits=1, action_hook="/menu"))
+
+    def work(messages: int) -> None:
+        for number in islice(numbers, messages):
+            msgid = f"m{number}"
+            session.receive(told.replace("#", msgid), number)
+            session.send(orders.Ack(msgid, answer), number)
+
+    return work
+
+
+def _ordered() -> Work:
+    """A command goes out."""
+    session = _controlled()
+    numbers = count(1)
+    stack = (verbs.Play(url="https://example.com/beep.wav"),)
+
+    def work(messages: int) -> None:
+        for number in islice(numbers, messages):
+            session.send(orders.Redirect(stack), number)
+
+    return work
+
+
+def _controlled() -> ControlSession:
+    """Return the application's end of a control socket, on a call that it has taken."""
+    session = ControlSession()
+    call = {"call_sid": "c", "call_status": "trying"}
+    session.receive(encode_event(words.SessionOffered(msgid="m0", call_sid="c", data=call)), 0.0)
+    session.send(orders.Ack("m0", (verbs.Answer(),)), 0.0)
+    session.receive(encode_event(words.CallStatusChanged(msgid="s0", call_sid="c", data=call)), 0.0)
+    return session
+
+
+def _voice(loudness: float) -> bytes:
+    """Return 20 ms of a voice: two sounds, neither in step with the frame."""
+    samples = (loudness * (math.sin(n * 0.31) + 0.5 * math.sin(n * 0.083)) for n in range(160))
+    return array("h", map(round, samples)).tobytes()
+
+
+SPEECH = _voice(3000)
+"""Among its low bytes is that of the sample -1, which jambonz may not have, but the sample itself is not."""
+NOISE = _voice(2)
+"""Here it is."""
+FRAMES = (("ulaw", b"\x55" * 160), ("slin", SPEECH), ("sinch", SPEECH), ("jambonz", SPEECH))
 CASES: dict[str, Callable[[str, bytes], Work]] = {
     "app: receive": _receive,
     "app: send (ledger, framer, flow)": _send,
+    "app: send, a mark per second": _send_with_marks,
     "app: receive + send": _echo,
     "app: bytes to bytes (with WebSocket)": _whole,
     "platform: receive + play": _platform,
@@ -137,13 +218,12 @@ CASES: dict[str, Callable[[str, bytes], Work]] = {
 
 
 def run(*, rounds: int = 9, frames: int = 5000) -> dict[str, dict[str, float]]:
-    """Return the microseconds of processor time per frame: median, least and most of all rounds, taken in turns."""
-    works = {
-        f"{work}, {name}": case(name, frame)
-        for name, frame in (("ulaw", b"\x55" * 160), ("slin", b"\x11\x22" * 160), ("sinch", b"\x11\x22" * 160))
-        for work, case in CASES.items()
-    }
+    """Return the microseconds of processor time per frame or message: median, least and most of all rounds in turns."""
+    works = {f"{work}, {name}": case(name, frame) for name, frame in FRAMES for work, case in CASES.items()}
+    works["app: send samples of -1, jambonz"] = _send("jambonz", NOISE)
     works["app: receive 80 ms, yeastar"] = _tap(bytes(range(256)) * 5)
+    works["app: hook in, ack out, jambonz"] = _asked()
+    works["app: command out, jambonz"] = _ordered()
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work(frames)

@@ -7,7 +7,7 @@ from typing import Any
 
 from callstream_core import commands as c
 from callstream_core import events as e
-from callstream_core.audio import LOW_BYTES, lower_minus_one
+from callstream_core.audio import lower_minus_one, may_have_minus_one
 from callstream_core.closing import ABNORMAL, NO_CODE, is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect
 from callstream_core.errors import Malformed, Unsupported
@@ -273,8 +273,8 @@ class AppSession:
             size = len(data)
             if 0 < size <= reply.credit and not size % reply.frame_size and size <= reply.max_message:
                 reply.pass_on(size, now)
-                if reply.avoids_minus_one and 0xFF in (lows := data[LOW_BYTES]):
-                    data = lower_minus_one(data, lows)
+                if reply.avoids_minus_one and 0xFF in data and may_have_minus_one(data):
+                    data = lower_minus_one(data)
                 return [Transmit(data)]
         out: list[Output] = []
         if kind in Player.said and not (kind is c.ClearPlayout and self.capabilities.plays_clips):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callstream_core import events as e
-from callstream_core.audio import LOW_BYTES, AudioFormat, lower_minus_one
+from callstream_core.audio import AudioFormat, lower_minus_one
 from callstream_core.dialect import Capabilities, Clock, Support
 from callstream_core.errors import LocalProtocolError, PendingAudioFull
 from callstream_core.flow import Flow
@@ -386,9 +386,7 @@ class Reply:
 
     def _wire(self, audio: bytes) -> bytes:
         """Return audio as the platform may have it."""
-        if self.avoids_minus_one and 0xFF in (lows := audio[LOW_BYTES]):
-            return lower_minus_one(audio, lows)
-        return audio
+        return lower_minus_one(audio) if self.avoids_minus_one else audio
 
     def _watch_status(self, now: float) -> None:
         """Have the queue level asked for in a while."""

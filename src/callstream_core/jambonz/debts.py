@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 import attrs
@@ -22,11 +21,12 @@ class Debt:
 class Debts:
     """The acks that are owed, oldest first. Each is settled once."""
 
-    __slots__ = ("_owed", "_settled")
+    __slots__ = ("_max_settled", "_owed", "_settled")
 
     def __init__(self, max_settled: int) -> None:
         self._owed: dict[str, Debt] = {}
-        self._settled: deque[tuple[str, AckReason | None]] = deque(maxlen=max_settled)
+        self._settled: dict[str, AckReason | None] = {}
+        self._max_settled = max_settled
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -41,7 +41,7 @@ class Debts:
 
     def is_known(self, msgid: str) -> bool:
         """Tell whether a message of this id wants an ack, or had it."""
-        return msgid in self._owed or any(msgid == settled for settled, _ in self._settled)
+        return msgid in self._owed or msgid in self._settled
 
     def owe(self, question: Question, deadline: float) -> None:
         """Take on a debt."""
@@ -51,17 +51,19 @@ class Debts:
         """Return a debt. Raise `LocalProtocolError` where nothing is owed."""
         debt = self._owed.get(msgid)
         if debt is None:
-            for settled, reason in self._settled:
-                if settled == msgid:
-                    why = "it was acked before" if reason is None else f"the session has acked it: {reason.value}"
-                    raise LocalProtocolError(f"message {msgid!r} cannot be acked: {why}")
-            raise LocalProtocolError(f"message {msgid!r} cannot be acked: there is none that wants it")
+            why = "there is none that wants it"
+            if msgid in self._settled:
+                reason = self._settled[msgid]
+                why = "it was acked before" if reason is None else f"the session has acked it: {reason.value}"
+            raise LocalProtocolError(f"message {msgid!r} cannot be acked: {why}")
         return debt
 
     def settle(self, msgid: str, reason: AckReason | None = None) -> None:
         """Note that a message was acked, by whom its `reason` tells: none means the application."""
         self._owed.pop(msgid, None)
-        self._settled.append((msgid, reason))
+        self._settled[msgid] = reason
+        if len(self._settled) > self._max_settled:
+            del self._settled[next(iter(self._settled))]
 
     def due(self, now: float) -> list[Debt]:
         """Return the debts whose deadline has come."""
