@@ -13,6 +13,7 @@ from wsproto.utilities import generate_accept_token
 from callstream_core.dialects.jambonz import JambonzProfile
 from callstream_trio.caller import dial
 from callstream_trio.dial import DialFailed, DialSettings
+from tests.trio.wire import until
 
 PROFILE = JambonzProfile(call_info={"callSid": "c-1"})
 ONCE = DialSettings(attempts=1)
@@ -52,18 +53,14 @@ async def test_a2_another_subprotocol_ends_it() -> None:
 
 
 async def test_a3_no_subprotocol_is_put_up_with() -> None:
-    async with answering(None) as (url, heard):
-        async with dial(url, "jambonz", profile=PROFILE, settings=ONCE):
-            with trio.fail_after(5):
-                while not heard.partition(b"\r\n\r\n")[2]:
-                    await trio.sleep(0.001)
+    async with answering(None) as (url, heard), dial(url, "jambonz", profile=PROFILE, settings=ONCE):
+        await until(lambda: bool(heard.partition(b"\r\n\r\n")[2]))
     assert heard.partition(b"\r\n\r\n")[2][:1] == b"\x81", "the metadata, as text"
 
 
 async def test_a1_the_request_is_the_media_server_s() -> None:
-    async with answering("audio.jambonz.org") as (url, heard):
-        async with dial(url, "jambonz", profile=PROFILE, settings=ONCE):
-            pass
+    async with answering("audio.jambonz.org") as (url, heard), dial(url, "jambonz", profile=PROFILE, settings=ONCE):
+        pass
     head = bytes(heard).partition(b"\r\n\r\n")[0].lower()
     assert re.findall(rb"sec-websocket-protocol: (.*)\r", head) == [b"audio.jambonz.org"]
     assert b"user-agent" not in head
