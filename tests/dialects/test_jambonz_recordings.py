@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
+from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core import transcript
 from callstream_core.app_session import AppSession
@@ -189,3 +190,40 @@ def test_the_uplink_has_the_same_sizes(recording: Recording) -> None:
         ticks = (at[-1] - at[0]) / TICK + 1
         frames = sum(wanted[1:]) / recording.profile.audio.frame_size + 1
         assert frames == pytest.approx(ticks, abs=1.5)
+
+
+# An official package before a script
+
+
+def test_what_an_official_package_says_to_audio_is_understood() -> None:
+    with (FOLDER / "peer-sdk-audio-sim.jsonl").open(encoding="utf-8") as file:
+        texts = list(file)
+    lines = [
+        line for line in map(_completed, transcript.read(texts), map(json.loads, texts)) if line.more["conn"] == 34
+    ]
+    app = AppSession(DIALECT, now=0.0)
+    platform = PlatformSession(DIALECT, JambonzProfile())
+    platform.open(0.0)
+    heard: list[Any] = []
+    obeyed: list[Any] = []
+    for line in lines:
+        if line.kind == transcript.CLOSE:
+            heard += app.receive_close(line.code, line.at) if line.speaker == PLATFORM else []
+        elif line.speaker == PLATFORM:
+            heard += app.receive(line.message, line.at)
+        else:
+            obeyed += platform.receive(line.message, line.at)
+    kinds = [e.SessionOpened, e.AudioReceived, e.AudioReceived, e.DigitReceived]
+    # A mark that this application did not place, and a clip where it thinks of a stream, are told all the same.
+    assert [type(event) for event in heard[:4]] == kinds
+    assert isinstance(heard[-1], e.SessionClosed)
+    assert [type(event) for event in obeyed if not isinstance(event, Transmit)] == [
+        c.SendAudio,
+        c.PlaceMark,
+        e.PeerMisbehaved,
+        c.ForgetMarks,
+        c.ClearPlayout,
+        c.HangUp,
+        CloseLink,
+        e.SessionClosed,
+    ]

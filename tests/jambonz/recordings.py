@@ -23,8 +23,12 @@ from callstream_core.outputs import CloseLink, Transmit
 from tests.jambonz.sim import brief
 
 FOLDER = Path(__file__).parent.parent / "transcripts" / "jambonz"
-FILES = sorted(path for kind in ("control", "e2e-control", "peer") for path in FOLDER.glob(f"{kind}-*.jsonl"))
+FILES = sorted(
+    path for kind in ("control-*", "e2e-control-*", "peer-*-engine-*") for path in FOLDER.glob(f"{kind}.jsonl")
+)
 """Bare scripted applications; both sockets of a call at once; the official packages for applications."""
+SCRIPTED = sorted(FOLDER.glob("peer-*-sim-*.jsonl"))
+"""The official packages before a script that says what jambonz may say, and what it never would."""
 
 
 def lines_of(path: Path) -> list[transcript.Line]:
