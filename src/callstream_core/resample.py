@@ -76,7 +76,8 @@ class Converter:
     """Turns a stream of one format into another: decode, mix, resample, encode.
 
     Many channels become one by their mean, one becomes many by repetition. Formats that differ only in
-    framing are passed through untouched, whatever their encoding. `is_live` is that of `Resampler`.
+    framing are passed through untouched, whatever their encoding, but linear samples whole. `is_live` is that of
+    `Resampler`.
 
     Raises:
         Unsupported: for encodings other than "slin", "ulaw" and "alaw", and between different numbers of
@@ -93,6 +94,7 @@ class Converter:
             target.channels,
         )
         if self._is_same:
+            self._cutter = _Cutter(2 * source.channels if source.is_linear and not source.is_packets else 1)
             return
         codecs.sample_width(target.encoding)
         if source.channels != target.channels and 1 not in (source.channels, target.channels):
@@ -103,18 +105,19 @@ class Converter:
 
     def feed(self, data: bytes) -> bytes:
         """Return the audio that is ready, maybe none. An incomplete sample waits for the rest of it."""
+        data = self._cutter.cut(data)
         if self._is_same:
             return data
-        linear = codecs.to_linear(self._cutter.cut(data), self._source)
+        linear = codecs.to_linear(data, self._source)
         if self._source.channels > self._target.channels:
             linear = codecs.mix_down(linear, self._source.channels)
         return self._encode(self._resampler.feed(linear))
 
     def finish(self) -> bytes:
         """Return the rest and start afresh. A last incomplete sample is dropped."""
+        self._cutter.clear()
         if self._is_same:
             return b""
-        self._cutter.clear()
         return self._encode(self._resampler.finish())
 
     def _encode(self, linear: bytes) -> bytes:

@@ -165,6 +165,14 @@ def test_formats_that_differ_only_in_framing_pass_through(encoding: str) -> None
     assert converter.finish() == b""
 
 
+def test_linear_audio_passes_through_in_whole_samples() -> None:
+    converter = Converter(linear(8000), linear(8000))
+
+    assert [converter.feed(data) for data in (b"\1", b"\2\3", b"\4\5")] == [b"", b"\1\2", b"\3\4"]
+    assert converter.finish() == b""
+    assert converter.feed(b"\6\7") == b"\6\7"
+
+
 @pytest.mark.parametrize("encoding", ["ulaw", "alaw"])
 def test_the_wire_becomes_what_an_application_hears(encoding: str) -> None:
     wire = coded(encoding)
