@@ -78,6 +78,7 @@ def test_the_platform_takes_what_the_packages_answer(path: Path) -> None:
         if line.speaker == "app" and line.kind == "text":
             ack = decode_order(line.message)
             assert isinstance(ack, o.Ack)
+            assert not isinstance(ack.verbs, o.Unusable)
             assert all(isinstance(verb, Verb) for verb in ack.verbs or ())
 
 
