@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs
 
@@ -21,6 +22,9 @@ from callstream_core.jambonz import SUBPROTOCOL, choose_subprotocol
 
 CONTROL_PATH = "/jambonz"
 """Where jambonz's control sockets come."""
+
+# Behind the whole URL, query and all, once for each leg of a call that became a call of its own.
+_PROMOTED = re.compile(r"(/adulting)+$")
 
 
 @attrs.frozen(kw_only=True)
@@ -211,13 +215,18 @@ def _check_upgrade(request: Request) -> Refusal | None:
 
 def read_request(event: h11.Request) -> Request:
     """Return a request as admission reads it. Bytes that are not ASCII survive as what they are."""
+    target = event.target.decode("latin-1")
+    headers = [(bytes(name), bytes(value)) for name, value in event.headers]
+    if any(name == b"sec-websocket-protocol" and SUBPROTOCOL.encode() in value for name, value in headers):
+        # It comes where its call came, and its first message tells the rest.
+        target = _PROMOTED.sub("", target) or "/"
     # No URL parser: it raises for some targets, and takes a host out of `//host/path`.
-    path, _, query = event.target.decode("latin-1").partition("?")
+    path, _, query = target.partition("?")
     return Request(
         method=event.method.decode("ascii"),
         path=path,
         query=parse_qs(query, keep_blank_values=True),
-        headers=[(bytes(name), bytes(value)) for name, value in event.headers],
+        headers=headers,
         version=event.http_version.decode("ascii"),
     )
 

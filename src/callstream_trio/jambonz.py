@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from callstream_trio.hub import clock
 
 AUDIO_PATH = "/jambonz/audio"
 _TICKET = "ticket"
+_MAX_DIGITS = 9
 # Seconds that jambonz may take to close the audio socket when the call is over.
 _PATIENCE = 1.0
 
@@ -56,6 +58,8 @@ class JambonzSettings:
     """With a user name: what the audio socket has to bring besides its ticket."""
     ticket_timeout: float = 30.0
     """Seconds in which the audio socket has to come."""
+    return_timeout: float = 30.0
+    """Seconds in which jambonz has to come back when the control socket is lost; the audio goes on in any case."""
 
     def __attrs_post_init__(self) -> None:
         if (self.username is None) != (self.password is None):
@@ -70,10 +74,14 @@ class Tied(Admitted):
 
 
 class TicketOffice:
-    """Gives each control socket a ticket, and each ticket's audio socket its control socket: once, and in time."""
+    """Gives each control socket a ticket, and each ticket's audio socket its control socket: once, and in time.
 
-    def __init__(self, settings: JambonzSettings, *, is_secure: bool) -> None:
+    Where several processes share a port, a ticket begins with the `number` of the one that gave it.
+    """
+
+    def __init__(self, settings: JambonzSettings, *, is_secure: bool, number: int | None = None) -> None:
         self._settings = settings
+        self._number = number
         self._scheme = "wss" if is_secure else "ws"
         # By digest: how long a look-up takes tells nothing of a ticket.
         self._waiting: dict[bytes, tuple[Control, float]] = {}
@@ -84,7 +92,7 @@ class TicketOffice:
             return Control()
         control: Control
 
-        def opening(_offer: w.SessionOffered) -> Sequence[Verb]:
+        def opening(_offer: w.Question) -> Sequence[Verb]:
             return self._order(control, request)
 
         control = Control(opening)
@@ -94,6 +102,8 @@ class TicketOffice:
         """Return the verbs that bring the audio here. What ends it ends the call."""
         settings = self._settings
         ticket = secrets.token_urlsafe()
+        if self._number is not None:
+            ticket = f"{self._number}.{ticket}"
         self._waiting[_digest(ticket)] = (control, clock() + settings.ticket_timeout)
         host = (request.header(b"host") or b"").decode("latin-1")
         base = settings.public_url or f"{self._scheme}://{host}"
@@ -116,10 +126,14 @@ class TicketOffice:
         """Let the ticket of a control socket that is over admit nobody."""
         self._waiting = {key: found for key, found in self._waiting.items() if found[0] is not control}
 
+    def issuer(self, request: Request) -> int | None:
+        """Return which other process gave a request's ticket."""
+        number, point, _ = _ticket(request).partition(".")
+        is_other = point and number != str(self._number) and number.isascii() and number.isdecimal()
+        return int(number[:_MAX_DIGITS]) if self._number is not None and is_other else None
+
     def decide(self, request: Request, admission: Admission) -> Admitted | Refusal:
-        """Admit a request, or refuse it: by its ticket, if it has one, else by the rules for all."""
-        if request.path != AUDIO_PATH or _TICKET not in request.query:
-            return admission.decide(request)
+        """Admit the audio of a call by its ticket, or refuse it."""
         settings = self._settings
         refusal = Refusal(status=401, text="The ticket is wrong, used or too old.")
         if settings.username is not None and not Basic(settings.username, settings.password or "").admits(request):
@@ -128,10 +142,19 @@ class TicketOffice:
         decision = admission.accept(request, dialects.get("jambonz"))
         if isinstance(decision, Refusal):
             return decision
-        control, deadline = self._waiting.pop(_digest(request.query[_TICKET][0]), (None, 0.0))
+        control, deadline = self._waiting.pop(_digest(_ticket(request)), (None, 0.0))
         if control is None or deadline < clock() or control.ended is not None:
             return refusal
         return Tied(response=decision.response, dialect=decision.dialect, control=control)
+
+
+def has_ticket(request: Request) -> bool:
+    """Tell whether a request comes with a ticket, good or bad."""
+    return request.path == AUDIO_PATH and _TICKET in request.query
+
+
+def _ticket(request: Request) -> str:
+    return request.query[_TICKET][0]
 
 
 def _digest(ticket: str) -> bytes:
@@ -139,13 +162,12 @@ def _digest(ticket: str) -> bytes:
 
 
 async def end_audio(control: Control) -> None:
-    """See to it that the audio of a call does not outlive its control: jambonz closes it, unless it lost us."""
+    """See to it that the audio does not outlive its call: jambonz closes it. Without its control, a call may go on."""
     call, ended = control.call, control.ended
     if call is None and control.orders_audio and isinstance(control.first, w.SessionOffered):
         _log.warning("the audio of a jambonz call never came; is public_url right?", call=ascii(control.call_sid[:80]))
     if call is None or ended is None:
         return
-    if ended.outcome is not w.Outcome.LOST:
-        with trio.move_on_after(_PATIENCE):
-            await call.wait_ended()
-    call.close(1001, "the control socket is gone")
+    with trio.move_on_after(math.inf if ended.outcome is w.Outcome.LOST else _PATIENCE):
+        await call.wait_ended()
+    call.close(1001, "the phone call is over")

@@ -5,32 +5,32 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
-import h11
 import structlog
 import trio
 
 from callstream_core.app_session import AppSession
 from callstream_core.dialect import Dialect
 from callstream_core.events import Side
-from callstream_core.jambonz import ControlSession
 from callstream_core.limits import Limits, PlayoutSettings
-from callstream_trio.admission import Admission, Admitted, Refusal, Request, read_request, render
+from callstream_trio.admission import Admission, Admitted, Refusal, Request
 from callstream_trio.call import Call, CallLimits
-from callstream_trio.control import Control
+from callstream_trio.exchange import Exchange
+from callstream_trio.guest import Guest
 from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import Hub, clock
-from callstream_trio.jambonz import JambonzSettings, TicketOffice, Tied, VerbsHandler, end_audio
+from callstream_trio.jambonz import JambonzSettings, TicketOffice, Tied, VerbsHandler, has_ticket
 from callstream_trio.link import Link, LinkLimits
 from callstream_trio.listen import accept_one, open_listeners
 from callstream_trio.metrics import Metrics
-from callstream_trio.tls import Tls
-from callstream_trio.wait import prepare, read_head, receive_some, send_all
+from callstream_trio.neighbours import Neighbours, receive, take
+from callstream_trio.relay import Relay
+from callstream_trio.wait import prepare
 
 __all__ = [
     "Handler",
@@ -46,9 +46,11 @@ __all__ = [
 
 _log = structlog.get_logger("callstream.server")
 
-# Seconds to take in what a refused peer still sends, and for a handshake while silent peers hold all places.
-_LINGER = 1.0
+# Seconds for a handshake while silent peers hold all places.
 _CROWDED_TIMEOUT = 1.0
+
+_Run = Callable[[], Awaitable[None]]
+_Greeting = Callable[[socket.socket, Any, object], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -85,19 +87,6 @@ class ServerSettings:
     jambonz: JambonzSettings = attrs.field(factory=JambonzSettings)
 
 
-@attrs.define
-class _Guest:
-    """A connection that is not a call yet."""
-
-    sock: socket.socket
-    tls: Tls | None = None
-    is_open: bool = True
-    """Whether it can be spoken to: false while TLS shakes hands."""
-
-    async def send(self, data: bytes) -> None:
-        await send_all(self.sock, data if self.tls is None else self.tls.encrypt([data]))
-
-
 class Server:
     """Takes calls until it is told to drain. Nothing that a peer or a handler does reaches the accept loop."""
 
@@ -108,16 +97,11 @@ class Server:
         settings: ServerSettings | None = None,
         tls: ssl.SSLContext | None = None,
         hub: Hub | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self.hub = hub if hub is not None else Hub()
         self.calls: set[Call] = set()
-        self.controls: set[Control] = set()
-        """The control sockets of jambonz's calls, which have an audio socket besides, or none."""
-        self.endings: Counter[str] = Counter()
-        """How many calls, and connections that never became one, ended in which way."""
-        self.tolerated: Counter[str] = Counter()
-        """Tolerances that calls needed which are over."""
         self.addresses: list[tuple[str, int]] = []
         """Where it listens."""
         self.is_draining = False
@@ -126,7 +110,19 @@ class Server:
         self._handshakes = trio.CapacityLimiter(self.settings.limits.max_handshakes)
         self._handshake_scopes: set[trio.CancelScope] = set()
         self._metrics = Metrics(self)
-        self._tickets = TicketOffice(self.settings.jambonz, is_secure=tls is not None)
+        self._neighbours = neighbours
+        number = neighbours.number if neighbours else None
+        self._tickets = TicketOffice(self.settings.jambonz, is_secure=tls is not None, number=number)
+        self._exchange = Exchange(self.hub, self.settings, self._tickets, neighbours)
+        self.controls = self._exchange.controls
+        """The control sockets of jambonz's calls, which have an audio socket besides, or none."""
+        self.endings = self._exchange.endings
+        """How many calls, and connections that never became one, ended in which way."""
+        self.tolerated = self._exchange.tolerated
+        """Tolerances that calls needed which are over."""
+        self._relays: set[Relay] = set()
+        self._tied = 0
+        """Calls whose line is that of their control."""
         self._emptied = trio.Event()
 
     @property
@@ -139,14 +135,18 @@ class Server:
     async def listening(self, binds: Sequence[str], *, shares_port: bool = False) -> AsyncIterator[Server]:
         """Listen on `host:port` addresses while the block runs; then drain. Other processes may share the port."""
         listeners: list[socket.socket] = []
-        try:
+        with contextlib.ExitStack() as held:
+            door = held.enter_context(self._neighbours.open_door()) if self._neighbours else None
             for bind in binds:
-                listeners += await open_listeners(bind, shares_port=shares_port)
+                listeners += map(held.enter_context, await open_listeners(bind, shares_port=shares_port))
             self.addresses = [listener.getsockname()[:2] for listener in listeners]
             async with self.hub.running(), trio.open_nursery() as calls:
+                if door is not None:
+                    # Open while calls last: what belongs to them may still come to others.
+                    calls.start_soon(self._accept, door, calls, self._welcome)
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
-                        accepting.start_soon(self._accept, listener, calls)
+                        accepting.start_soon(self._accept, listener, calls, self._greet)
                     try:
                         yield self
                     finally:
@@ -155,9 +155,6 @@ class Server:
                             listener.close()
                 await self._drain()
                 calls.cancel_scope.cancel()
-        finally:
-            for listener in listeners:
-                listener.close()
 
     async def _drain(self) -> None:
         """Let calls end by themselves, then close them with 1001."""
@@ -168,16 +165,18 @@ class Server:
         for control in list(self.controls):
             control.close(1001, "the server stops")
         await self._wait_empty(self.settings.link_limits.close_timeout)
+        for relay in list(self._relays):
+            relay.close()
 
     async def _wait_empty(self, patience: float) -> None:
         with trio.move_on_after(patience, shield=True):
-            while self.calls or self.controls:
+            while self.calls or self.controls or self._relays:
                 self._emptied = trio.Event()
                 await self._emptied.wait()
 
     # Accepting
 
-    async def _accept(self, listener: socket.socket, calls: trio.Nursery) -> None:
+    async def _accept(self, listener: socket.socket, calls: trio.Nursery, greet: _Greeting) -> None:
         while True:
             if not self._handshakes.available_tokens:
                 self._hurry()
@@ -187,7 +186,7 @@ class Server:
             except BaseException:
                 self._handshakes.release_on_behalf_of(token)
                 raise
-            calls.start_soon(self._supervise, sock, str(peer[0]), token)
+            calls.start_soon(greet, sock, peer, token)
 
     def _hurry(self) -> None:
         """Give handshakes less time: silent peers hold all places, and an honest one may be waiting."""
@@ -198,34 +197,54 @@ class Server:
     def _cannot_accept(self) -> None:
         self.endings["not accepted"] += 1
 
-    async def _supervise(self, sock: socket.socket, peer: str, token: object) -> None:
+    async def _greet(self, sock: socket.socket, peer: tuple[str, int], token: object) -> None:
+        prepare(sock)
+        await self._supervise(Guest(sock, str(peer[0])), token)
+
+    async def _welcome(self, door: socket.socket, _peer: object, token: object) -> None:
+        """Take a connection that another process has accepted; one for a call that is not here it may keep."""
+        try:
+            with door, trio.fail_after(self.settings.limits.handshake_timeout):
+                sock, visitor = await receive(door)
+                if visitor.call_sid is not None and self._exchange.find(visitor.call_sid) is None:
+                    sock.close()
+                    raise OSError("the call is not here")
+                take(door)
+        except (OSError, trio.TooSlowError):
+            self._handshakes.release_on_behalf_of(token)
+        else:
+            await self._supervise(Guest(sock, visitor.peer, visitor), token)
+
+    async def _supervise(self, guest: Guest, token: object) -> None:
         """Run one connection; whatever goes wrong stays here."""
-        guest = _Guest(sock)
-        admitted: tuple[Admitted, Request, bytes] | None = None
+        run: _Run | None = None
         try:
             try:
-                admitted = await self._admit(guest)
-            except (OSError, trio.BrokenResourceError) as error:
+                run = await self._admit(guest)
+            except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 self.endings["handshake failed"] += 1
-                _log.info("handshake failed", peer=peer, error=repr(error)[:200])
+                _log.info("handshake failed", peer=guest.peer, error=repr(error)[:200])
             finally:
                 self._handshakes.release_on_behalf_of(token)
-            if admitted is not None:
-                run = self._run_control if admitted[0].is_control else self._run_call
-                await run(guest, peer, *admitted)
+            if run is not None:
+                await run()
+            if guest.inner is not None:
+                await self._relay(guest)
         except Exception as error:
             self.endings["failed"] += 1
-            _log.error("connection failed", peer=peer, exc_info=error)
+            _log.error("connection failed", peer=guest.peer, exc_info=error)
         finally:
-            sock.close()
+            guest.close()
+            self._emptied.set()
 
-    async def _admit(self, guest: _Guest) -> tuple[Admitted, Request, bytes] | None:
-        prepare(guest.sock)
-        head: tuple[h11.Event, bytes] | Refusal | None = None
-        with trio.move_on_after(self.settings.limits.handshake_timeout) as scope:
+    async def _admit(self, guest: Guest) -> _Run | None:
+        """Return how to go on with a connection, if it may."""
+        limits = self.settings.limits
+        head: tuple[Request, bytes] | Refusal | None = None
+        with trio.move_on_after(limits.handshake_timeout) as scope:
             self._handshake_scopes.add(scope)
             try:
-                head = await self._read(guest)
+                head = await guest.read_request(self._tls, limits.max_request)
             finally:
                 self._handshake_scopes.discard(scope)
         if scope.cancelled_caught:
@@ -235,56 +254,60 @@ class Server:
             self.endings["left before the upgrade"] += 1
         if head is None or not guest.is_open:
             return None
-        if isinstance(head, Refusal):
-            await self._refuse(guest, head)
+        decision = head if isinstance(head, Refusal) else await self._decide_on(guest, *head)
+        if isinstance(decision, Refusal):
+            if decision.status >= 400:
+                self.endings[f"refused {decision.status}"] += 1
+            await guest.refuse(decision)
             return None
-        event, early = head
-        assert isinstance(event, h11.Request)
-        request = read_request(event)
+        return decision
+
+    async def _decide_on(self, guest: Guest, request: Request, early: bytes) -> _Run | Refusal | None:
+        """Upgrade a connection and return how to go on with it, or why not; or let another process have it."""
+        if guest.visitor is not None and guest.visitor.call_sid is not None:
+            return partial(self._exchange.serve, guest, request, early)
+        issuer = self._tickets.issuer(request) if has_ticket(request) and guest.visitor is None else None
+        if issuer is not None and self._neighbours is not None:
+            with trio.fail_after(self.settings.limits.handshake_timeout):
+                if await guest.hand_over(self._neighbours, [issuer], early):
+                    return None
         decision = self._decide(request)
         if isinstance(decision, Refusal):
-            await self._refuse(guest, decision)
-            return None
+            return decision
         await guest.send(decision.response)
-        return decision, request, early
-
-    async def _read(self, guest: _Guest) -> tuple[h11.Event, bytes] | Refusal | None:
-        """Return the request, or why there is none."""
-        if self._tls is not None:
-            guest.is_open = False
-            guest.tls = Tls(self._tls)
-            await guest.tls.handshake(guest.sock)
-            guest.is_open = True
-        try:
-            return await read_head(h11.SERVER, guest.sock, guest.tls, max_size=self.settings.limits.max_request)
-        except h11.RemoteProtocolError as error:
-            return Refusal(status=error.error_status_hint, text=f"Not HTTP: {error}.")
+        if decision.is_control:
+            return partial(self._exchange.serve, guest, request, early)
+        return partial(self._run_call, guest, decision, request, early)
 
     def _decide(self, request: Request) -> Admitted | Refusal:
         if request.method == "GET" and not request.wants_upgrade:
             page = self._metrics.page(request.path)
             if page is not None:
                 return page
+        if has_ticket(request):
+            # Its line is taken already, even if no other call may come in.
+            return self._tickets.decide(request, self.settings.admission)
         busy = "The server is stopping." if self.is_draining else "All lines are busy."
-        if self.is_draining or max(len(self.calls), len(self.controls)) >= self.settings.limits.max_calls:
+        lines = len(self.calls) - self._tied + self._exchange.lines
+        if self.is_draining or lines >= self.settings.limits.max_calls:
             return Refusal(status=503, text=busy, headers=[(b"retry-after", b"1")])
-        return self._tickets.decide(request, self.settings.admission)
+        return self.settings.admission.decide(request)
 
-    async def _refuse(self, guest: _Guest, refusal: Refusal) -> None:
-        if refusal.status >= 400:
-            self.endings[f"refused {refusal.status}"] += 1
-        with contextlib.suppress(OSError), trio.move_on_after(_LINGER):
-            await guest.send(render(refusal))
-            if guest.tls is not None:
-                await send_all(guest.sock, guest.tls.goodbye())
-            guest.sock.shutdown(socket.SHUT_WR)
-            # Reading to the end keeps our answer from being lost in a reset.
-            while await receive_some(guest.sock):
-                pass
+    async def _relay(self, guest: Guest) -> None:
+        """Carry the bytes of a connection that another process has, and whose TLS is here."""
+        assert guest.tls is not None
+        assert guest.inner is not None
+        relay = Relay(self.hub, guest.sock, guest.tls, guest.inner, self.settings.link_limits)
+        self._relays.add(relay)
+        try:
+            await relay.wait_gone()
+        finally:
+            relay.close()
+            self._relays.discard(relay)
 
     # One call
 
-    async def _run_call(self, guest: _Guest, peer: str, admitted: Admitted, request: Request, early: bytes) -> None:
+    async def _run_call(self, guest: Guest, admitted: Admitted, request: Request, early: bytes) -> None:
         call = Call(self.settings.call_limits)
         session = self._make_session(admitted.dialect) if admitted.dialect else None
         link = Link(
@@ -298,46 +321,23 @@ class Server:
             make_session=self._make_session,
         )
         call.attach(link, request)
+        is_tied = isinstance(admitted, Tied)
         if isinstance(admitted, Tied):
             call.control, admitted.control.call = admitted.control, call
+        self._tied += is_tied
         self.calls.add(call)
         try:
             link.start(early)
             if await call.wait_opened():
-                await run_handler(self._handler, call, grace=self.settings.limits.handler_grace, peer=peer)
+                await run_handler(self._handler, call, grace=self.settings.limits.handler_grace, peer=guest.peer)
             await call.wait_gone()
         finally:
             if not link.is_gone:
                 call.close(1001, "the server stops")
                 link.drop()
             self.calls.discard(call)
+            self._tied -= is_tied
             self._count(call)
-            self._emptied.set()
-
-    async def _run_control(self, guest: _Guest, peer: str, _admitted: Admitted, request: Request, early: bytes) -> None:
-        control = self._tickets.take_call(request)
-        session = ControlSession(now=clock())
-        limits = self.settings.link_limits
-        link = Link(self.hub, guest.sock, session, control, is_client=False, tls=guest.tls, limits=limits)
-        control.attach(link, request)
-        self.controls.add(control)
-        try:
-            link.start(early)
-            verbs = self.settings.jambonz.verbs
-            if verbs is not None and await control.wait_opened():
-                await run_handler(verbs, control, grace=self.settings.limits.handler_grace, peer=peer)
-            await control.wait_gone()
-            await end_audio(control)
-        finally:
-            if not link.is_gone:
-                control.close(1001, "the server stops")
-                link.drop()
-            self._tickets.forget(control)
-            self.controls.discard(control)
-            self.tolerated.update(session.counters)
-            ended = control.ended
-            self.endings["control broken" if ended is None else f"control {ended.outcome.value}"] += 1
-            self._emptied.set()
 
     def _count(self, call: Call) -> None:
         ended = call.ended

@@ -52,7 +52,8 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
             await trio.lowlevel.wait_writable(sock)
 
 
-async def _receive(sock: socket.socket, tls: Tls | None) -> bytes:
+async def receive_plain(sock: socket.socket, tls: Tls | None) -> bytes:
+    """Return what has arrived, decrypted; nothing means that the peer has closed."""
     if tls is None:
         return await receive_some(sock)
     data = tls.decrypt(b"")
@@ -65,11 +66,17 @@ async def _receive(sock: socket.socket, tls: Tls | None) -> bytes:
 
 
 async def read_head(
-    role: type[h11.CLIENT] | type[h11.SERVER], sock: socket.socket, tls: Tls | None, *, max_size: int
+    role: type[h11.CLIENT] | type[h11.SERVER],
+    sock: socket.socket,
+    tls: Tls | None,
+    *,
+    max_size: int,
+    early: bytes = b"",
 ) -> tuple[h11.Event, bytes] | None:
     """Read the head of a request (as server) or response (as client), and what came behind it.
 
-    Return None where the peer closes before. Raise `h11.RemoteProtocolError` for what is not HTTP.
+    `early` is what was read before. Return None where the peer closes before. Raise `h11.RemoteProtocolError` for what
+    is not HTTP.
     """
     reader = h11.Connection(role, max_incomplete_event_size=max_size)
     if role is h11.CLIENT:
@@ -77,7 +84,7 @@ async def read_head(
         reader.send(h11.Request(method="GET", target="/", headers=[("Host", "x"), ("Upgrade", "x")]))
     size = 0
     while (event := reader.next_event()) is h11.NEED_DATA:
-        data = await _receive(sock, tls)
+        data, early = early or await receive_plain(sock, tls), b""
         size += len(data)
         reader.receive_data(data)
     if not isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):

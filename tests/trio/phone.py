@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
 import trio
 
 from callstream_core.dialects.jambonz import JambonzProfile as AudioProfile
-from callstream_core.jambonz import ControlPlatform, JambonzProfile
+from callstream_core.jambonz import ControlPlatform, JambonzProfile, PlatformState
 from callstream_core.jambonz import happenings as h
 from callstream_core.jambonz import orders as o
 from callstream_core.jambonz import verbs as v
@@ -19,8 +21,13 @@ from callstream_core.websocket import Close, FrameDecoder, FrameEncoder
 from callstream_trio.caller import Caller
 from callstream_trio.dial import DialFailed, DialSettings, connect, open_platform_link
 from callstream_trio.hub import Hub, clock
-from callstream_trio.wait import receive_some, send_all
+from callstream_trio.wait import receive_plain, send_all
 from tests.trio.wire import until
+
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Believes any certificate, as a jambonz may that was told to."""
+TLS.check_hostname = False
+TLS.verify_mode = ssl.CERT_NONE
 
 _MASK = b"\x01\x02\x03\x04"
 
@@ -28,37 +35,50 @@ _MASK = b"\x01\x02\x03\x04"
 class Phone:
     """One call of a simulated jambonz. `caller` is its audio, once the application has ordered it."""
 
-    def __init__(self, url: str, hub: Hub) -> None:
-        self.platform = ControlPlatform(JambonzProfile(url=url, clip_duration=0.05, character_duration=0.001))
+    def __init__(self, url: str, hub: Hub, parent: Mapping[str, Any] | None = None) -> None:
+        self.platform = ControlPlatform(
+            JambonzProfile(url=url, clip_duration=0.05, character_duration=0.001, parent=parent)
+        )
         self.caller: Caller | None = None
         self.listens: list[v.Listen] = []
         self.heard: list[h.PlatformOutput] = []
+        self.sockets = 0
+        """Control sockets so far."""
         self.refusal: int | None = None
-        """The HTTP status with which the audio socket was refused."""
+        """The HTTP status with which a socket was refused."""
         self.over = trio.Event()
         self._hub = hub
         self._asked: object = None
         self._moved = trio.Event()
         self._encoder = FrameEncoder(mask=lambda: _MASK)
+        self._sock: socket.socket | None = None
 
     async def run(self) -> None:
         """Dial the application, and run the call to its end."""
-        target = urlsplit(self.platform.profile.url)
-        self._sock, _, early = await connect(
-            urlunsplit(target),
-            DialSettings(attempts=1, headers=tuple(self.platform.profile.headers.items())),
-            ("ws.jambonz.org",),
-        )
         async with trio.open_nursery() as self._nursery:
-            with self._sock:
-                self._nursery.start_soon(self._keep_time)
-                await self._do([*self.platform.begin(clock()), *self.platform.link_opened(clock())])
-                await self._read(early)
+            self._nursery.start_soon(self._keep_time)
+            await self._do(self.platform.begin(clock()))
+
+    async def _open(self, order: h.DialLink) -> None:
+        """Open a control socket, and hear what it brings to its end."""
+        settings = DialSettings(attempts=1, headers=tuple(order.headers.items()), tls=TLS)
+        try:
+            self._sock, self._tls, early = await connect(order.url, settings, (order.subprotocol,))
+        except DialFailed as failed:
+            self.refusal = failed.status
+            await self._do(self.platform.link_refused(h.Refusal.CONNECTION, clock()))
+            return
+        self.sockets += 1
+        with self._sock:
+            await self._do(self.platform.link_opened(clock()))
+            await self._read(early)
+        if self.platform.state is PlatformState.CLOSED:
             self.over.set()
             self._moved.set()
 
     async def _read(self, data: bytes) -> None:
         decoder = FrameDecoder(masked=False)
+        assert self._sock is not None
         while True:
             for message in decoder.feed(data):
                 if isinstance(message, Close):
@@ -66,7 +86,7 @@ class Phone:
                     return
                 assert isinstance(message, str)
                 await self._do(self.platform.receive(message, clock()))
-            data = await receive_some(self._sock)
+            data = await receive_plain(self._sock, self._tls)
             if not data:
                 await self._do(self.platform.receive_close(None, clock()))
                 return
@@ -82,7 +102,9 @@ class Phone:
     async def _do(self, outputs: Iterable[h.PlatformOutput]) -> None:
         for output in outputs:
             self.heard.append(output)
-            if isinstance(output, Transmit):
+            if isinstance(output, h.DialLink):
+                self._nursery.start_soon(self._open, output)
+            elif isinstance(output, Transmit):
                 await self._send(self._encoder.message(output.message))
             elif isinstance(output, CloseLink):
                 await self._send(self._encoder.close(output.code, output.reason))
@@ -95,8 +117,9 @@ class Phone:
         self._moved.set()
 
     async def _send(self, data: bytes) -> None:
+        assert self._sock is not None
         with suppress(OSError):
-            await send_all(self._sock, data)
+            await send_all(self._sock, self._tls.encrypt([data]) if self._tls else data)
 
     async def _listen(self, verb: v.Listen) -> None:
         """Stream audio to where a verb says, until either end has enough."""
@@ -113,7 +136,12 @@ class Phone:
         caller = Caller(self._hub)
         try:
             link = await open_platform_link(
-                verb.url.replace("://", f"://{secret}"), self._hub, caller, as_platform="jambonz", profile=profile
+                verb.url.replace("://", f"://{secret}"),
+                self._hub,
+                caller,
+                as_platform="jambonz",
+                profile=profile,
+                settings=DialSettings(attempts=1, tls=TLS),
             )
         except DialFailed as failed:
             self.refusal = failed.status
@@ -154,6 +182,7 @@ class Phone:
 
     def vanish(self) -> None:
         """Cut the control socket."""
+        assert self._sock is not None
         self._sock.shutdown(2)
 
     @property
@@ -168,10 +197,10 @@ class Phone:
 
 
 @asynccontextmanager
-async def phoning(url: str) -> AsyncIterator[Phone]:
-    """Make a jambonz call the application at `url`."""
+async def phoning(url: str, parent: Mapping[str, Any] | None = None) -> AsyncIterator[Phone]:
+    """Make a jambonz call the application at `url`; with a `parent`, it is a leg of that one's call, promoted."""
     async with Hub().running() as hub, trio.open_nursery() as nursery:
-        phone = Phone(url, hub)
+        phone = Phone(url, hub, parent)
         nursery.start_soon(phone.run)
         yield phone
         nursery.cancel_scope.cancel()

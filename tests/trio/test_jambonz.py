@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +25,21 @@ from callstream_trio import (
     Caller,
     Control,
     Hub,
-    JambonzSettings,
+    QueryToken,
     Server,
     ServerSettings,
     serve,
 )
 from callstream_trio.apps import echo
 from callstream_trio.dial import DialFailed, DialSettings, connect, open_platform_link
-from callstream_trio.server import Handler, ServerLimits
+from callstream_trio.server import ServerLimits
 from callstream_trio.voice import make_voice
 from callstream_trio.wait import receive_some
+from tests.trio.exchange import serving, until_empty, with_jambonz
 from tests.trio.phone import phoning
 from tests.trio.wire import until
 
 Menu = v.Gather(input=["digits"], num_digits=1, action_hook="/menu")
-
-
-@asynccontextmanager
-async def serving(handler: Handler = echo, settings: ServerSettings | None = None) -> AsyncIterator[tuple[Server, str]]:
-    """Run a server; give it, and the URL of its control sockets."""
-    server = Server(handler, settings=settings)
-    async with server.listening(["127.0.0.1:0"]):
-        host, port = server.addresses[0]
-        yield server, f"ws://{host}:{port}/jambonz"
-
-
-def with_jambonz(**settings: object) -> ServerSettings:
-    return ServerSettings(jambonz=JambonzSettings(**settings))  # type: ignore[arg-type]
-
-
-async def until_empty(server: Server) -> None:
-    await until(lambda: not server.calls and not server.controls)
 
 
 # One call, two sockets
@@ -124,17 +106,6 @@ async def test_03_a_handler_that_raises_harms_nobody_else(logs: list[EventDict])
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["handler failed"]
 
 
-async def test_04_a_lost_control_socket_takes_the_audio_with_it() -> None:
-    async with serving() as (server, url), phoning(url) as phone:
-        caller = await phone.connected()
-        phone.vanish()
-        with trio.fail_after(5):
-            ended = await caller.wait_ended()
-        assert ended.code == 1001
-        await until_empty(server)
-    assert server.endings == {"closed 1001": 1, "control lost": 1}
-
-
 async def test_05_the_control_socket_carries_orders_and_hooks_beside_the_audio() -> None:
     heard: list[object] = []
 
@@ -189,6 +160,54 @@ async def test_07_a_server_that_stops_ends_the_phone_call() -> None:
             await phone.wait_over()
     assert any(isinstance(said, h.Requested) and said.method == "BYE" for said in phone.heard)
     assert server.endings == {"closed 1001": 1, "control ended": 1}
+
+
+PARENT = {"call_sid": "call-0000"}
+
+
+@pytest.mark.parametrize("path", ["/jambonz", "/", "/jambonz?key=a/b", "/jambonz/adulting"])
+async def test_p09_a_dialled_leg_that_becomes_a_call_of_its_own_is_one(path: str) -> None:
+    settings = attrs.evolve(with_jambonz(), admission=Admission(auth=[QueryToken("key", "a/b")] if "?" in path else []))
+    async with serving(settings=settings) as (server, url):
+        async with phoning(url.replace("/jambonz", path), PARENT) as phone:
+            caller = await phone.connected()
+            caller.say_audio(b"\1\2" * 1600)
+            with trio.fail_after(5):
+                await caller.wait_heard(1600)
+            [call] = server.calls
+            assert call.control is not None
+            assert isinstance(call.control.first, w.LegPromoted)
+            await call.hang_up()
+            await phone.wait_over()
+        await until_empty(server)
+    assert server.endings == {"ended by app": 1, "control ended": 1}
+
+
+async def test_p09_verbs_for_a_promoted_leg_are_sent_by_redirect() -> None:
+    async def menu(control: Control) -> None:
+        async for word in control:
+            if isinstance(word, w.LegPromoted):
+                await control.send(o.Redirect([v.Play(url="hello.wav"), v.Hangup()]))
+
+    async with serving(settings=with_jambonz(verbs=menu)) as (server, url):
+        async with phoning(url, PARENT) as phone:
+            await phone.wait_over()
+        await until_empty(server)
+    assert [type(said) for said in phone.orders] == [o.Ack, o.Redirect]
+    assert server.endings == {"control ended": 1}
+
+
+async def test_p10_a_call_that_another_application_hands_over_is_one() -> None:
+    async with serving() as (_, url):
+        sock, _, _ = await connect(url, DialSettings(attempts=1), ("ws.jambonz.org",))
+        with contextlib.closing(sock):
+            text = '{"type":"session:redirect","msgid":"m","hook":"/","data":{"call_sid":"c"}}'
+            sock.send(FrameEncoder(mask=lambda: bytes(4)).message(text))
+            said = b""
+            with trio.fail_after(2):
+                while b"ticket=" not in said:
+                    said += await receive_some(sock)
+    assert b'"type":"ack"' in said
 
 
 # Tickets and secrets
@@ -348,30 +367,6 @@ async def test_24_a_peer_that_says_nothing_or_nonsense() -> None:
                 await trio.sleep(0.02)
         await until_empty(server)
     assert server.endings == {"control lost": 2}
-
-
-async def test_25_after_a_lost_socket_the_handler_runs_anew() -> None:
-    firsts: list[type] = []
-
-    async def menu(control: Control) -> None:
-        async for word in control:
-            firsts.append(type(word))
-            if isinstance(word, w.SessionReconnected):
-                await control.hang_up()
-            return
-
-    async with serving(settings=with_jambonz(verbs=menu)) as (server, url):
-        sock, _, _ = await connect(url, DialSettings(attempts=1), ("ws.jambonz.org",))
-        with contextlib.closing(sock):
-            text = b'{"type":"session:reconnect","msgid":"m","data":{"call_sid":"c"}}'
-            sock.send(FrameEncoder(mask=lambda: bytes(4)).message(text.decode()))
-            said = b""
-            with trio.fail_after(5):
-                while b"hangup" not in said:
-                    said += await receive_some(sock)
-        await until_empty(server)
-    assert b'"type":"ack"' in said
-    assert firsts == [w.SessionReconnected]
 
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "jambonz_ivr.py"
