@@ -40,6 +40,10 @@ class CallMemory:
             connections=2 if isinstance(event, SessionReconnected) else 1,
         )
 
+    def resumed(self, call_sid: str | None) -> CallMemory:
+        """Return what is known once another socket has opened for the call, which it may have named."""
+        return attrs.evolve(self, call_sid=self.call_sid or call_sid, connections=self.connections + 1)
+
     def follow(self, leg: str | None, status: CallStatus, max_legs: int) -> CallMemory:
         """Return what is known after a leg's state was told."""
         if leg is not None and leg != self.call_sid:

@@ -20,6 +20,8 @@ from callstream_core.jambonz.words import NOTICES, HookQuestion, Notice
 SUBPROTOCOL = "ws.jambonz.org"
 MAX_MESSAGE = 24_576
 """Bytes that jambonz takes in one message. After a longer one it closes with 1009 and dials again."""
+MAX_NAME = 256
+"""Characters of a message's or a call's id, which we remember; jambonz's own have 36 at most."""
 
 
 class Refused(Malformed):
@@ -54,14 +56,18 @@ def decode_event(message: str | bytes) -> Notice | MessageIgnored:
     if kind is None:
         # A future type may want an ack or not; nothing can be owed for what nobody knows.
         return MessageIgnored(message)
-    values: dict[str, Any] = {"msgid": _text(found, "msgid"), "data": found.get("data", {})}
+    data = found.get("data", {})
+    if not isinstance(data, dict):
+        raise Malformed(f"{kind.word}: data should be an object")
+    values: dict[str, Any] = {"msgid": _name(found, "msgid"), "data": data, "size": len(message)}
     if not values["msgid"]:
         raise Malformed("msgid is empty")
-    if not isinstance(values["data"], dict):
-        raise Malformed(f"{kind.word}: data should be an object")
-    for key, name in (("call_sid", "call_sid"), ("b3", "trace")):
-        if found.get(key) is not None:
-            values[name] = _text(found, key)
+    if found.get("call_sid") is not None:
+        values["call_sid"] = _name(found, "call_sid")
+    if isinstance(data.get("call_sid"), str):
+        _name(data, "call_sid")
+    if found.get("b3") is not None:
+        values["trace"] = _text(found, "b3")
     if issubclass(kind, HookQuestion) or (found.get("hook") is not None and hasattr(kind, "hook")):
         values["hook"] = _text(found, "hook")
     for name in _REQUIRED.get(kind.word, ()):
@@ -90,6 +96,13 @@ def _text(found: Object, key: str) -> str:
     value = found.get(key)
     if not isinstance(value, str):
         raise Malformed(f"{key} should be text, not {str(value)[:40]}")
+    return value
+
+
+def _name(found: Object, key: str) -> str:
+    value = _text(found, key)
+    if len(value) > MAX_NAME:
+        raise Malformed(f"{key} of {len(value)} characters; {MAX_NAME} are the most")
     return value
 
 

@@ -138,7 +138,7 @@ class ControlPlatform:
             requestor.acked(heard, now, self.call.out)
         elif self._listens_to(requestor):
             self.call.put(heard)
-            self._obedience.obey(heard, now)
+            self._obedience.obey(heard, size, now)
         else:
             self._log("lost", f"{type(heard).__name__}: nobody listens for commands")
         return self._settled()
@@ -189,6 +189,8 @@ class ControlPlatform:
                 self._use_ack(item)
             elif isinstance(item, r.AckMissing):
                 self._miss_ack(item)
+            elif isinstance(item, r.Dropped):
+                self._log("dropped", f"{item.event.word}: too much waits for a socket")
             elif isinstance(item, r.ResumeFailed):
                 self.call.hang_up(self.call.now)
             elif isinstance(item, r.DialFailed):

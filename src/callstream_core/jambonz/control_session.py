@@ -26,6 +26,7 @@ from callstream_core.jambonz.control_state import (
     usable_verbs,
 )
 from callstream_core.jambonz.debts import Debts
+from callstream_core.jambonz.held_orders import HeldOrders
 from callstream_core.jambonz.limits import ControlLimits, ControlSettings
 from callstream_core.jambonz.sent_verbs import SentVerbs, named
 from callstream_core.jambonz.token_outbox import TokenOutbox
@@ -59,9 +60,9 @@ class ControlSession:
         """Every tolerance that was needed, by name."""
         self._now = float("-inf")
         self._debts = Debts(self.limits.max_settled)
-        self._sent = SentVerbs(self.limits.max_verbs)
+        self._sent = SentVerbs(self.limits)
         self._tokens = TokenOutbox(self.limits)
-        self._held: list[tuple[o.Order, str]] = []
+        self._held = HeldOrders(self.limits)
         self._refused_call = False
         # The one deadline that a state has: of the opening, the first command, the close.
         self._patience = None if now is None else now + self.limits.opening_timeout
@@ -169,13 +170,12 @@ class ControlSession:
         """Give a session that began with `SessionReconnected` what the lost socket's session knew."""
         if self.state not in (ControlState.RUNNING, ControlState.ENDING):
             raise LocalProtocolError(f"nothing can be resumed while the session is {self.state.value}")
-        self.memory = attrs.evolve(
-            memory, call_sid=memory.call_sid or self.call_sid, connections=memory.connections + 1
-        )
+        self.memory = memory.resumed(self.call_sid)
 
     def _owe(self, event: w.Question, patience: float, out: list[ControlOutput]) -> None:
-        if len(self._debts) >= self.limits.max_debts:
-            self._ack_overdue(next(iter(self._debts)).question, out)
+        while self._debts.is_crowded(event, self.limits):
+            self.counters["crowded_out"] += 1
+            self._ack_alone(next(iter(self._debts)).question, w.AckReason.CROWDED, out)
         self._debts.owe(event, self._now + patience)
 
     def _hear_notice(self, event: w.Notice, out: list[ControlOutput]) -> None:
@@ -246,23 +246,24 @@ class ControlSession:
     ) -> None:
         if verbs is not None:
             verbs = self._named(verbs)
-        out.append(Transmit(encode_ack(o.Ack(question.msgid, verbs))))
+        message = encode_ack(o.Ack(question.msgid, verbs))
+        out.append(Transmit(message))
         self._debts.settle(question.msgid, reason)
         if reason is not None:
             out.append(w.Acked(question.msgid, reason))
-        self._note(question, verbs or (), out)
+        self._note(question, verbs or (), len(message), out)
         if self.state is ControlState.OFFERED:
             self.state = ControlState.STARTING
             self._patience = self._now + self.limits.first_command_delay
 
-    def _note(self, question: w.Question, verbs: tuple[Verb, ...], out: list[ControlOutput]) -> None:
+    def _note(self, question: w.Question, verbs: tuple[Verb, ...], size: int, out: list[ControlOutput]) -> None:
         self.memory = attrs.evolve(self.memory, verbs=self.memory.verbs + len(verbs))
         if isinstance(question, w.TargetAnswered):
-            self._sent.append(verbs)
+            self._sent.append(verbs, size)
         elif verbs and isinstance(question, w.SessionRedirected) and self.state is ControlState.RUNNING:
-            self._interrupt(verbs, out)
+            self._interrupt(verbs, size, out)
         elif verbs:
-            self._sent.replace(verbs)
+            self._sent.replace(verbs, size)
 
     def _ack_alone(self, question: w.Question, reason: w.AckReason, out: list[ControlOutput]) -> None:
         self._ack(question, None, reason, out)
@@ -283,14 +284,14 @@ class ControlSession:
         if isinstance(order, o.SendTokens | o.FlushTokens):
             self._transmit(self._tokens.add(order, self._now), out)
             return
-        if self.state is ControlState.STARTING and len(self._held) >= self.limits.max_held:
-            raise LocalProtocolError(f"{len(self._held)} commands wait for jambonz to listen; send this one later")
+        if self.state is ControlState.STARTING:
+            self._held.check(message)
         if isinstance(order, o.Redirect | o.RedirectParent):
             self.memory = attrs.evolve(self.memory, verbs=self.memory.verbs + len(order.verbs))
         if isinstance(order, o.ClearTokens):
             out.extend(self._tokens.clear())
         if self.state is ControlState.STARTING:
-            self._held.append((order, message))
+            self._held.add(order, message)
         else:
             self._pass(order, message, out)
 
@@ -298,16 +299,16 @@ class ControlSession:
         out.append(Transmit(message))
         match order:
             case o.Redirect(queue=True):
-                self._sent.append(order.verbs)
+                self._sent.append(order.verbs, len(message))
             case o.Redirect() | o.RedirectParent():
-                self._interrupt(order.verbs, out)
+                self._interrupt(order.verbs, len(message), out)
             case o.SetCallStatus(call_sid=None):
                 self._refused_call = order.status is o.LastStatus.NO_ANSWER
                 self._end(out)
 
-    def _interrupt(self, verbs: tuple[Verb, ...], out: list[ControlOutput]) -> None:
+    def _interrupt(self, verbs: tuple[Verb, ...], size: int, out: list[ControlOutput]) -> None:
         """Note that `verbs` interrupt; they start when the hooks that are open have their acks."""
-        self._sent.interrupt(verbs)
+        self._sent.interrupt(verbs, size)
         for debt in self._debts:
             if isinstance(debt.question, w.HookCalled):
                 self._ack_alone(debt.question, w.AckReason.INTERRUPTED, out)
@@ -316,13 +317,12 @@ class ControlSession:
         if self.state is ControlState.STARTING:
             self.state = ControlState.RUNNING
             self._patience = None
-        held, self._held = self._held, []
-        for order, message in held:
+        for order, message in self._held.take():
             # A farewell among them ends the rest.
             if self.state is ControlState.RUNNING:
                 self._pass(order, message, out)
             else:
-                self._held.append((order, message))
+                self._held.add(order, message)
         if self.state is ControlState.RUNNING:
             self._transmit(self._tokens.open(self._now), out)
 
@@ -390,10 +390,9 @@ class ControlSession:
 
     def _finish(self, initiator: Side, code: int | None, reason: str, out: list[ControlOutput]) -> None:
         is_capped = self.memory.connections >= self.limits.max_connections
-        unsent = tuple(order for order, _ in self._held)
         out.extend(self._tokens.clear())
-        out.append(closed_event(initiator, code, reason, self.state, is_capped=is_capped, unsent=unsent))
+        out.append(closed_event(initiator, code, reason, self.state, is_capped=is_capped, unsent=self._held.orders))
         self.state = ControlState.CLOSED
         self._patience = self._tokens.deadline = None
         self._debts.clear()
-        self._held.clear()
+        self._held.take()

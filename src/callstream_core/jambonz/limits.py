@@ -19,12 +19,18 @@ class ControlLimits:
     """Broken messages jambonz may send before the session closes with 1002."""
     max_debts: int = 64
     """Messages that may wait for their ack at once; the oldest is acked without verbs when one more comes."""
+    max_owed_text: int = 1024 * 1024
+    """Characters of these messages; the oldest are acked without verbs when more come."""
     max_settled: int = 256
     """Acked messages remembered, to tell a second ack from one for a message that never was."""
     max_held: int = 256
     """Commands that may wait for jambonz to begin to listen."""
+    max_held_text: int = 256 * 1024
+    """Characters of these commands."""
     max_verbs: int = 1024
     """Verbs remembered, to know their hooks again."""
+    max_verbs_text: int = 256 * 1024
+    """Characters of these verbs, as they were sent."""
     max_legs: int = 64
     """Other legs of the call whose state is remembered."""
     max_pending_tokens: int = 64 * 1024

@@ -31,23 +31,32 @@ class Obedience:
         self._call = call
         self._runner = call.runner
         self._recording = "off"
+        self._queued = 0
         self._asked: str | None = None
 
-    def obey(self, order: o.Order, now: float) -> None:
-        """Do what a command wants."""
-        _OBEY.get(type(order), Obedience._pass_over)(self, order, now)
+    def obey(self, order: o.Order, size: int, now: float) -> None:
+        """Do what a command wants, which came in a message of this size."""
+        if isinstance(order, o.Redirect) and order.queue:
+            self._queue(order, size, now)
+        else:
+            _OBEY.get(type(order), Obedience._pass_over)(self, order, now)
 
     def _pass_over(self, order: o.Order, _now: float) -> None:
         name = order.name if isinstance(order, o.RawCommand) else type(order).__name__
         self._call.put(h.Logged(f"{name}: no effect"))
 
-    def _redirect(self, order: o.Redirect, now: float) -> None:
-        if order.queue and len(self._runner.stack) + len(order.verbs) > self._call.profile.max_stack:
+    def _queue(self, order: o.Redirect, size: int, now: float) -> None:
+        stack, profile = self._runner.stack, self._call.profile
+        if not stack:
+            self._queued = 0
+        if len(stack) + len(order.verbs) > profile.max_stack or self._queued + size > profile.max_stack_size:
             self._pass_over(order, now)
-        elif order.queue:
-            self._runner.append(order.verbs, now)
         else:
-            self._runner.interrupt(order.verbs, now)
+            self._queued += size
+            self._runner.append(order.verbs, now)
+
+    def _redirect(self, order: o.Redirect, now: float) -> None:
+        self._runner.interrupt(order.verbs, now)
 
     def _redirect_parent(self, order: o.RedirectParent, now: float) -> None:
         self._runner.interrupt(order.verbs, now)

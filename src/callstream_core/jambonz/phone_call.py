@@ -144,7 +144,8 @@ class PhoneCall:
         link = self.links[-1]
         if self.is_over and link.state is not LinkState.OPEN and issubclass(kind, w.Question):
             # Nobody is there to hear a last hook.
-            question = kind(msgid=self._number(), data=data, **({"hook": hook or ""} if hook is not None else {}))
+            hooked: dict[str, Any] = {} if hook is None else {"hook": hook}
+            question = kind(msgid=self._number(), data=data, **hooked)
             self.out.append(r.AckMissing(question, in_time=False))
             return question.msgid
         return link.say(kind, data, self.now, self.out, hook)

@@ -59,7 +59,16 @@ class JambonzProfile:
     handshake_timeout: float = 1.5
     max_message: int = MAX_MESSAGE
     max_stack: int = 10_000
-    """Verbs that may wait; a redirect that would queue more is passed over. The engine has no bound."""
+    """Verbs that may wait; a redirect that would queue more is passed over. Like the bounds that follow, it is ours:
+    the engine has none."""
+    max_stack_size: int = 1024 * 1024
+    """Bytes of the messages that queued them."""
+    max_waiting: int = 1000
+    """Messages that may wait for a socket; the oldest is dropped when one more comes."""
+    max_waiting_size: int = 1024 * 1024
+    """Bytes of these messages."""
+    max_asked: int = 64
+    """Questions that may wait for their ack; the oldest is given up when one more comes."""
     loses_first_ack: bool = False
     """As the engine does: a socket that is lost before the first ack is dialled again, the ack of the reconnect
     counts as the missing one, and then nothing is ever said on it. Else the call is rejected."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,13 @@ class AckMissing:
 
 
 @attrs.frozen
+class Dropped:
+    """More waited for a socket than may."""
+
+    event: Notice
+
+
+@attrs.frozen
 class DialFailed:
     """The first socket could not be had, or was lost before the first ack."""
 
@@ -65,7 +73,7 @@ class ResumeFailed:
     """A reconnect was not acked."""
 
 
-News = AckCame | AckMissing | DialFailed | ResumeFailed
+News = AckCame | AckMissing | Dropped | DialFailed | ResumeFailed
 Said = News | PlatformOutput
 
 _STEP = 2.0
@@ -92,7 +100,8 @@ class Requestor:
         self._number = number
         self._offer: Object = {}
         self._first: Question | None = None
-        self._queue: list[Notice] = []
+        self._queue: deque[tuple[Notice, int]] = deque()
+        self._queue_size = 0
         self._trigger: Notice | None = None
         self._in_flight: dict[str, tuple[Question, float]] = {}
         self._backoff = 0.5
@@ -134,13 +143,38 @@ class Requestor:
                 self._trigger = event
                 self._dial(now, out)
             case _:
-                self._queue.append(event)
+                self._enqueue(event, out)
                 if self.state is LinkState.IDLE:
                     self._dial(now, out)
         return event.msgid
 
+    def _enqueue(self, event: Notice, out: list[Said]) -> None:
+        size = len(encode_event(event).encode(errors="replace"))
+        self._queue.append((event, size))
+        self._queue_size += size
+        profile = self._profile
+        while len(self._queue) > profile.max_waiting or self._queue_size > profile.max_waiting_size:
+            oldest, size = self._queue.popleft()
+            self._queue_size -= size
+            out.append(Dropped(oldest))
+            if isinstance(oldest, Question):
+                out.append(AckMissing(oldest, in_time=False))
+
+    def _take_queue(self) -> list[Notice]:
+        """Return what waits, what made jambonz dial last."""
+        queue = [event for event, _ in self._queue]
+        self._queue.clear()
+        self._queue_size = 0
+        if self._trigger is not None:
+            queue.append(self._trigger)
+            self._trigger = None
+        return queue
+
     def _transmit(self, event: Notice, now: float, out: list[Said]) -> None:
         if isinstance(event, Question):
+            if len(self._in_flight) >= self._profile.max_asked:
+                oldest, _ = self._in_flight.pop(next(iter(self._in_flight)))
+                out.append(AckMissing(oldest, in_time=False))
             if not self._has_asked:
                 self._first = event
                 self._has_asked = True
@@ -180,11 +214,7 @@ class Requestor:
             self.state = LinkState.DEAD
 
     def _flush(self, now: float, out: list[Said]) -> None:
-        queue, self._queue = self._queue, []
-        if self._trigger is not None:
-            queue.append(self._trigger)
-            self._trigger = None
-        for event in queue:
+        for event in self._take_queue():
             self._transmit(event, now, out)
 
     def refused(self, refusal: Refusal, now: float, out: list[Said]) -> None:
@@ -207,11 +237,7 @@ class Requestor:
         self._drop_queue(out)
 
     def _drop_queue(self, out: list[Said]) -> None:
-        queue, self._queue = self._queue, []
-        if self._trigger is not None:
-            queue.append(self._trigger)
-            self._trigger = None
-        out.extend(AckMissing(event, in_time=False) for event in queue if isinstance(event, Question))
+        out.extend(AckMissing(event, in_time=False) for event in self._take_queue() if isinstance(event, Question))
 
     def closed(self, code: int | None, now: float, out: list[Said]) -> None:
         """Dial again, unless the application said that it had no more to say."""
@@ -292,11 +318,10 @@ class Requestor:
         """End; where the last word is still to be said, dial for it."""
         self._in_flight.clear()
         if self.state is LinkState.DIALLING and self.connections:
-            waiting = (*self._queue, self._trigger)
-            last = [event for event in waiting if isinstance(event, CallStatusChanged)]
+            last = [event for event in self._take_queue() if isinstance(event, CallStatusChanged)]
             if last:
                 self._is_last = True
-                self._queue, self._trigger = [], last[-1]
+                self._trigger = last[-1]
                 return
         if self.state in (LinkState.OPEN, LinkState.RESUMING, LinkState.MUTE):
             out.append(self.on_link(CloseLink(code)))
@@ -304,4 +329,4 @@ class Requestor:
             out.append(self.on_link(CloseLink(None)))
         self.state = LinkState.DEAD
         self._deadline = None
-        self._queue.clear()
+        self._take_queue()

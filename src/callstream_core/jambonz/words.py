@@ -48,6 +48,8 @@ class Notice:
     """The call that owns the socket; `leg` is the one that the message is about."""
     data: Object = attrs.field(factory=dict)
     trace: str | None = None
+    size: int = attrs.field(default=0, eq=False, repr=False)
+    """Characters of the message, where it was heard: who keeps it, keeps about as many bytes."""
 
     @property
     def leg(self) -> str | None:
@@ -295,6 +297,7 @@ class AckReason(enum.Enum):
     INTERRUPTED = "its verb was interrupted; an answer with verbs would undo the redirect"
     ENDING = "the call is over"
     NO_VERBS_WANTED = "its verbs would be ignored"
+    CROWDED = "too much waited for an ack"
 
 
 @attrs.frozen
