@@ -7,6 +7,7 @@ from callstream_trio.control import Control
 from callstream_trio.dial import DialFailed, DialSettings, join, joined
 from callstream_trio.hub import Hub, clock
 from callstream_trio.jambonz import JambonzSettings
+from callstream_trio.jambonz_caller import JambonzCaller, dial_jambonz
 from callstream_trio.server import Handler, Server, ServerLimits, ServerSettings, serve, serve_verbs
 from callstream_trio.simulate import CallPlan, run_calls
 from callstream_trio.sinks import Echo, Sink
@@ -27,6 +28,7 @@ __all__ = [
     "Handler",
     "HeaderToken",
     "Hub",
+    "JambonzCaller",
     "JambonzSettings",
     "QueryToken",
     "Server",
@@ -35,6 +37,7 @@ __all__ = [
     "Sink",
     "clock",
     "dial",
+    "dial_jambonz",
     "join",
     "joined",
     "run_calls",

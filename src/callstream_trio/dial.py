@@ -49,7 +49,10 @@ class DialSettings:
     """Seconds for each: connection, TLS and upgrade together."""
     subprotocols: tuple[str, ...] | None = None
     """What to offer; None for the dialect's own."""
+    needs_subprotocol: bool = False
+    """Give up on a server that chooses none."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Headers to send besides; a `Host` takes the place of ours."""
     tls: ssl.SSLContext | None = None
     """For wss; None for the system's certificates."""
 
@@ -87,8 +90,9 @@ def _request(target: _Target, key: str, subprotocols: tuple[str, ...], headers: 
         "Sec-WebSocket-Version: 13",
         "Upgrade: websocket",
         "Connection: Upgrade",
-        f"Host: {target.host}:{target.port}",
     ]
+    if not any(name.lower() == "host" for name, _ in headers):
+        lines.append(f"Host: {target.host}:{target.port}")
     if target.authorization:
         lines.append(f"Authorization: {target.authorization}")
     if subprotocols:
@@ -98,7 +102,7 @@ def _request(target: _Target, key: str, subprotocols: tuple[str, ...], headers: 
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _check_response(event: h11.Event, key: str, subprotocols: tuple[str, ...]) -> None:
+def _check_response(event: h11.Event, key: str, subprotocols: tuple[str, ...], *, needs_subprotocol: bool) -> None:
     """Accept a response by Asterisk's rules, which are stricter than the standard's; else raise `DialFailed`."""
     assert isinstance(event, h11.InformationalResponse | h11.Response)
     status = event.status_code
@@ -117,6 +121,8 @@ def _check_response(event: h11.Event, key: str, subprotocols: tuple[str, ...]) -
     chosen = found.get(b"sec-websocket-protocol")
     if chosen is not None and chosen.decode("latin-1").lower() not in (s.lower() for s in subprotocols):
         problem = "names a subprotocol that was not offered"
+    if chosen is None and needs_subprotocol:
+        problem = f"chooses no subprotocol; choose {subprotocols[0]}"
     if problem:
         raise DialFailed(f"the server's 101 {problem}", status)
 
@@ -141,7 +147,7 @@ async def _connect(
         head = await read_head(h11.CLIENT, sock, tls, max_size=16 * 1024)
         if head is None:
             raise DialFailed("the server closed the connection instead of answering the upgrade")
-        _check_response(head[0], key, subprotocols)
+        _check_response(head[0], key, subprotocols, needs_subprotocol=settings.needs_subprotocol)
     except BaseException:
         sock.close()
         raise

@@ -44,6 +44,23 @@ class Spread:
 
 
 @attrs.frozen(kw_only=True)
+class ControlReport:
+    """The control sockets of a simulated jambonz call."""
+
+    connections: int
+    """Control sockets, one after the other."""
+    questions: int
+    """Messages that wanted an ack."""
+    orders: int
+    """Commands of the application."""
+    audio_sockets: int
+    acks: Spread | None
+    """Seconds from a message to its ack."""
+    samples: npt.NDArray[np.float64] = attrs.field(default=_NO_SAMPLES, eq=False, repr=False)
+    """The same, each."""
+
+
+@attrs.frozen(kw_only=True)
 class CallReport:
     """One simulated call. It went as it should if there are no `failures`."""
 
@@ -74,6 +91,8 @@ class CallReport:
     echo_intact: int = 0
     echo_lost: int = 0
     echo_damaged: int = 0
+    control: ControlReport | None = None
+    """Only of jambonz calls."""
     lateness: Spread | None = None
     samples: npt.NDArray[np.float64] = attrs.field(default=_NO_SAMPLES, eq=False, repr=False)
     """The lateness of every piece of the application's audio."""
@@ -109,6 +128,12 @@ class Summary:
     echo_intact: int
     echo_lost: int
     echo_damaged: int
+    acks: Spread | None = None
+    """Of jambonz calls: how soon what jambonz asked was acked."""
+    connections: int = 0
+    questions: int = 0
+    orders: int = 0
+    audio_sockets: int = 0
     failures: dict[str, int]
     """How many calls failed for each reason."""
 
@@ -123,7 +148,10 @@ class Summary:
         echoes = [report for report in reports if report.is_echo]
         samples = [report.samples for report in reports if len(report.samples)]
 
-        def total(name: str, among: Iterable[CallReport] = reports) -> int:
+        controls = [report.control for report in reports if report.control is not None]
+        acks = [control.samples for control in controls if len(control.samples)]
+
+        def total(name: str, among: Iterable[CallReport | ControlReport] = reports) -> int:
             return sum(getattr(report, name) for report in among)
 
         return cls(
@@ -143,6 +171,11 @@ class Summary:
             echo_intact=total("echo_intact", echoes),
             echo_lost=total("echo_lost", echoes),
             echo_damaged=total("echo_damaged", echoes),
+            acks=Spread.of(np.concatenate(acks)) if acks else None,
+            connections=total("connections", controls),
+            questions=total("questions", controls),
+            orders=total("orders", controls),
+            audio_sockets=total("audio_sockets", controls),
             failures=dict(Counter(failure for report in reports for failure in report.failures).most_common()),
         )
 

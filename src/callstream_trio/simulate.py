@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import trio
 
+from callstream_core.jambonz import JambonzProfile as ControlProfile
 from callstream_trio.hub import Hub
+from callstream_trio.jambonz_line import JambonzLine
+from callstream_trio.listening import hooked
 from callstream_trio.report import CallReport, Summary
-from callstream_trio.simulated import CallPlan, SimulatedCaller
-from callstream_trio.voice import Voice, make_voice
+from callstream_trio.simulated import CallPlan, SimulatedCaller, SocketLine
+from callstream_trio.voice import said_format
 
 __all__ = ["CallPlan", "SimulatedCaller", "Simulation", "run_calls"]
 
@@ -34,14 +37,14 @@ class Simulation:
 
     async def run(self) -> Summary:
         """Make the calls, `rate` of them per second, and return what they add up to."""
-        voice = self._plan.voice
-        if voice is None:
-            voice = await trio.to_thread.run_sync(make_voice, self._plan.profile.opening().caller_format)
+        plan = self._plan
+        if not isinstance(plan.profile, ControlProfile):
+            await plan.voices.prepare(said_format(plan.profile))
         if self._hub is not None:
-            await self._dial_all(self._hub, voice)
+            await self._dial_all(self._hub)
         else:
             async with Hub().running() as hub:
-                await self._dial_all(hub, voice)
+                await self._dial_all(hub)
         return Summary.of(self.reports)
 
     def interrupt(self) -> None:
@@ -50,15 +53,25 @@ class Simulation:
         for caller in self.callers:
             caller.interrupt()
 
-    async def _dial_all(self, hub: Hub, voice: Voice) -> None:
+    async def _dial_all(self, hub: Hub) -> None:
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
             with self._dialling:
                 for number in range(self.calls):
                     await trio.sleep_until(start + number / self._rate)
-                    caller = SimulatedCaller(hub, self._url, self._plan, voice, number)
+                    caller = make_caller(hub, self._url, self._plan, number)
                     self.callers.append(caller)
                     nursery.start_soon(caller.run)
+
+
+def make_caller(hub: Hub, url: str, plan: CallPlan, number: int) -> SimulatedCaller:
+    """Return one of many callers, with the line that its platform has."""
+    caller = SimulatedCaller(hub, plan, number)
+    if isinstance(plan.profile, ControlProfile):
+        caller.line = JambonzLine(hub, hooked(url, plan.profile), caller)
+    else:
+        caller.line = SocketLine(hub, url, caller)
+    return caller
 
 
 async def run_calls(

@@ -1,33 +1,33 @@
-"""One simulated caller: what it does and when, and what is made of what it hears."""
+"""One simulated caller: what it does and when, and how that is judged."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import trio
 
 from callstream_core import commands as c
 from callstream_core import events as e
-from callstream_core.closing import reason_of
 from callstream_core.dialect import Profile
 from callstream_core.dialects.asterisk import AsteriskProfile
-from callstream_core.outputs import FramePlayed
-from callstream_core.pacer import Pacer
-from callstream_core.platform_session import PlatformSession
+from callstream_core.jambonz import JambonzProfile as ControlProfile
 from callstream_trio.dial import DialFailed, DialSettings, open_platform_link
 from callstream_trio.hub import Hub, clock
 from callstream_trio.link import Link, Said
-from callstream_trio.report import CallReport, EchoCheck, Meter, Spread
+from callstream_trio.report import CallReport
+from callstream_trio.script import Script, key_times
 from callstream_trio.sound import write_heard
-from callstream_trio.voice import Voice
+from callstream_trio.talk import STRIDE, Talk, figures
+from callstream_trio.voice import Voices, said_format
 
-# Between two calls' places in the test signal: audio that reaches the wrong call shows as damaged.
-_STRIDE = 37
-_DIGIT_INTERVAL = 0.5
-_COMMA = 1.0
 _MAX_NOTES = 20
+# How long after the answer the first key is pressed.
+_FIRST_KEY = 1.0
+# How soon to look again whether a call may end now.
+_LOOK_AGAIN = 0.02
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +35,16 @@ class CallPlan:
     """What each simulated caller does."""
 
     platform: str = "asterisk"
-    profile: Profile = attrs.field(factory=AsteriskProfile)
-    voice: Voice | None = None
-    """What it says; None for the test signal."""
+    profile: Profile | ControlProfile = attrs.field(factory=AsteriskProfile)
+    """The platform's own description of the call; that of jambonz's control makes it a call with all its sockets."""
+    voices: Voices = attrs.field(factory=Voices)
+    """What it says: a test signal, or a sound file."""
     digits: str = ""
     """Keys it presses, half a second apart, from one second after the answer on; a comma waits a second more."""
+    script: Script = attrs.field(factory=Script)
+    """What happens to a jambonz call."""
+    channel_rate: int = 8000
+    """Samples per second of the telephone's codec, in a jambonz call."""
     duration: float = 10.0
     """Seconds from the answer until it hangs up."""
     record: Path | None = None
@@ -53,287 +58,298 @@ class CallPlan:
     @property
     def digit_times(self) -> list[tuple[float, str]]:
         """When each key is pressed, counted from the answer."""
-        times: list[tuple[float, str]] = []
-        at = 1.0
-        for key in self.digits:
-            if key == ",":
-                at += _COMMA
-            else:
-                times.append((at, key))
-                at += _DIGIT_INTERVAL
-        return times
+        return key_times(self.digits, _FIRST_KEY)
+
+
+class Line(Protocol):
+    """How a caller reaches the application: by one socket, or by all those of a jambonz call."""
+
+    @property
+    def talks(self) -> Sequence[Talk]:
+        """The audio, as far as there was any."""
+        ...
+
+    async def run(self) -> None:
+        """Call, and return when no socket is left; `DialFailed` where none comes about."""
+        ...
+
+    def press(self, digit: str) -> None:
+        """Press a key."""
+        ...
+
+    def hang_up(self) -> None:
+        """End the call, as the caller."""
+        ...
+
+    def drop(self) -> None:
+        """Cut all sockets."""
+        ...
+
+    def judge(self) -> dict[str, Any]:
+        """Tell the caller what went wrong, and return what else the report should have."""
+        ...
 
 
 class SimulatedCaller:
-    """One call: owner of its link, and one of the hub's deadlines of its own for what it says when."""
+    """One call by a plan. It is one of the hub's deadlines; what it is told comes from its line."""
 
-    def __init__(self, hub: Hub, url: str, plan: CallPlan, voice: Voice, number: int) -> None:
+    def __init__(self, hub: Hub, plan: CallPlan, number: int) -> None:
         self.number = number
+        self.plan = plan
+        self.line: Line
         self.scheduled: float | None = None
         self.report: CallReport | None = None
         """The outcome, once the call is over."""
-        self.frames_sent = 0
         self.digits_sent = 0
-        self.echo = EchoCheck(voice, number * _STRIDE)
+        self.ended_by = ""
+        self.is_interrupted = False
         self._hub = hub
-        self._url = url
-        self._plan = plan
-        self._profile = _profile_for(plan.profile, number)
-        opening = self._profile.opening()
-        traits = self._profile.playout
-        self.meter = Meter(
-            opening.caller_format,
-            is_packets=traits.is_packets,
-            period=traits.period,
-            silence=bytes(2 * traits.format.frame_samples) if traits.fills_silence else None,
-        )
-        audio = opening.caller_format
-        self._pacer = Pacer(audio.ptime, max_burst_packets=1000)
-        self._frames = 0 if self._profile.direction is e.Direction.OUT else round(plan.duration / audio.ptime)
         self._digits = plan.digit_times
-        self._tracks = self._profile.tracks
-        self._heard: list[FramePlayed] | None = [] if plan.record else None
-        self._link: Link | None = None
-        self._dialled_at = self._opened_at = self._ended_at = 0.0
-        self._is_answered = False
-        self._is_interrupted = False
-        self._started_at: float | None = None
-        self._closed: e.SessionClosed | None = None
-        self._ended_by = ""
+        self._dialled_at = 0.0
+        self._opened_at: float | None = None
+        self._answered_at: float | None = None
+        self._ended_at: float | None = None
         self._failures: list[str] = []
         self._misbehaved = 0
-        self._gone = trio.Event()
+        self._scope = trio.CancelScope()
+
+    @property
+    def talks(self) -> Sequence[Talk]:
+        """The audio of the call, as far as there is any."""
+        return self.line.talks
 
     @property
     def state(self) -> str:
         """Where the call stands, in a word."""
         if self.report is not None:
             return "ok" if self.report.is_ok else "failed"
-        if self._link is None:
+        if self._opened_at is None:
             return "dialling"
-        return "talking" if self._started_at is not None else "ringing"
+        return "talking" if self._answered_at is not None else "ringing"
 
-    # The link's side
+    # What the line tells
 
-    def hear(self, said: Said, now: float) -> tuple[()]:
-        """Take what the session heard."""
-        kind = type(said)
-        if kind is c.SendAudio:
-            pieces = self.meter.pieces(said.data)  # type: ignore[union-attr]
-            self.meter.arrived(said.data, len(pieces), now)  # type: ignore[union-attr]
-            for piece in pieces:
-                self.echo.take(piece)
-        elif kind is FramePlayed:
-            self.meter.played(said)  # type: ignore[arg-type]
-            if self._heard is not None:
-                self._heard.append(said)  # type: ignore[arg-type]
-        else:
-            self._hear_word(said, now)
-        return ()
+    def opened(self, now: float) -> None:
+        """Take note that the call is announced."""
+        if self._opened_at is None:
+            self._opened_at = now
+            self._limit()
+            if self.is_interrupted:
+                self._hang_up()
+            self._schedule(now)
 
-    def _hear_word(self, said: Said, now: float) -> None:
-        match said:
-            case c.Answer():
-                self._is_answered = True
-                self._begin(now)
-            case c.PlaceMark() | c.StopBuffering():
-                self.meter.marked(self._queue_length())
-            case c.ClearPlayout():
-                self.meter.cleared()
-            case c.HangUp() | c.Reject():
-                self._ended_by = "application"
-            case e.PeerMisbehaved(reason=reason):
-                self._misbehaved += 1
-                self._fail(f"the application misbehaved: {reason}")
-            case e.SessionClosed():
-                self._closed = said
-                self._ended_at = now
-                self._ended_by = self._ended_by or "application"
-                self.meter.finish()
+    def answered(self, now: float) -> None:
+        """Take note that the application has taken the call."""
+        if self._answered_at is None:
+            self._answered_at = now
+            self._limit()
+            self._schedule(now)
 
-    def refused(self) -> None:
-        """Nothing is said in reply here."""
+    def ended(self, now: float, by: str = "") -> None:
+        """Take note of the end of the call; whoever was said to have ended it first has."""
+        if self._ended_at is None:
+            self._ended_at = now
+        self.ended_by = self.ended_by or by
 
-    def closed(self) -> None:
-        """Take note that the socket is gone."""
-        self._gone.set()
-
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """Take note of what went wrong."""
         if len(self._failures) < _MAX_NOTES and reason not in self._failures:
             self._failures.append(reason)
 
-    def _queue_length(self) -> int:
-        session = self._link.session if self._link else None
-        return session.playout.queue_length if isinstance(session, PlatformSession) else 0
+    def complain(self, reason: str) -> None:
+        """Take note of what the platform cannot use."""
+        self._misbehaved += 1
+        self.fail(reason)
+
+    def abandon(self, error: Exception) -> None:
+        """Give up after a fault of our own."""
+        self.fail(f"the simulated caller failed: {error!r}")
+        self.line.drop()
+
+    def _limit(self) -> None:
+        plan = self.plan
+        self._scope.deadline = trio.current_time() + plan.duration + plan.echo_patience + plan.margin
 
     # What the caller does, in the hub
 
-    def _begin(self, now: float) -> None:
-        """Start to talk, as soon as there is a link and the call is answered."""
-        if self._link is not None and self._is_answered and self._started_at is None:
-            self._started_at = now
-            self._pacer.begin(now)
-            self._schedule(now)
+    @property
+    def until(self) -> float:
+        """When it hangs up, if all goes well."""
+        start = self._opened_at if self._answered_at is None else self._answered_at
+        return (self._dialled_at if start is None else start) + self.plan.duration
 
     def _schedule(self, now: float) -> None:
-        start = self._opened_at if self._started_at is None else self._started_at
-        times = [start + self._plan.duration]
-        if times[0] <= now:
-            # Only the end is left: look again when the next frame may have come back.
-            times = [now + self.meter.audio.ptime]
-        if self._started_at is not None:
-            if self.frames_sent < self._frames:
-                times.append(self._pacer.next_due)
-            if self._digits:
-                times.append(start + self._digits[0][0])
+        times = [self.until if self.until > now else now + _LOOK_AGAIN]
+        if self._digits and self._answered_at is not None:
+            times.append(self._answered_at + self._digits[0][0])
         deadline = min(times)
         if self.scheduled is None or deadline < self.scheduled:
             self._hub.schedule(self, deadline)
 
     def handle_deadline(self, now: float) -> None:
-        """Say what is due."""
-        if self._closed is not None or self._link is None:
+        """Do what is due."""
+        if self._ended_at is not None or self._opened_at is None:
             return
-        start = self._started_at
-        if start is not None:
-            self._talk(now, start)
-        end = (self._opened_at if start is None else start) + self._plan.duration
-        if now < end or (start is not None and not self._may_end(now, end)):
+        start = self._answered_at
+        while start is not None and self._digits and start + self._digits[0][0] <= now:
+            self.line.press(self._digits.pop(0)[1])
+            self.digits_sent += 1
+        if now < self.until or (start is not None and not self._may_end(now)):
             self._schedule(now)
             return
         if start is None:
-            self._fail("the application never answered the call")
+            self.fail("the application never answered the call")
         self._hang_up()
+
+    def _may_end(self, now: float) -> bool:
+        is_patient = now < self.until + self.plan.echo_patience
+        return not self._digits and all(talk.ended or talk.may_end(is_patient=is_patient) for talk in self.talks)
 
     def interrupt(self) -> None:
         """Hang up before the time has come."""
         if self.report is None:
-            self._fail("the call was interrupted")
-            self._is_interrupted = True
+            self.fail("the call was interrupted")
+            self.is_interrupted = True
             self._hang_up()
 
     def _hang_up(self) -> None:
-        if self._link is not None and self._closed is None:
-            self._ended_by = "caller"
-            self._link.say(e.SessionEnding())
-
-    def _talk(self, now: float, start: float) -> None:
-        link = self._link
-        assert link is not None
-        for _ in range(self._pacer.take(now, self._frames - self.frames_sent)):
-            said = self.frames_sent
-            frame = self.echo.frame(said)
-            self.frames_sent += 1
-            self.echo.sent = self.frames_sent
-            for place, track in enumerate(self._tracks):
-                # Each party has its own place in the signal, too.
-                link.say(e.AudioReceived(frame if place == 0 else self.echo.frame(said + place * _STRIDE), track))
-                if self._closed is not None:
-                    return
-        while self._digits and start + self._digits[0][0] <= now:
-            link.say(e.DigitReceived(self._digits.pop(0)[1]))
-            self.digits_sent += 1
-
-    def _may_end(self, now: float, end: float) -> bool:
-        """Whether everything was said and, by an echo, given back."""
-        is_said = self.frames_sent == self._frames and not self._digits
-        has_time = now < end + self._plan.echo_patience
-        if self.echo.is_echo and has_time:
-            # A frame that has arrived is played within two ticks.
-            return is_said and self.echo.is_complete and not self._queue_length()
-        return is_said
-
-    def abandon(self, error: Exception) -> None:
-        """Give up after a fault of our own."""
-        self._fail(f"the simulated caller failed: {error!r}")
-        if self._link is not None:
-            self._link.drop()
+        if self._opened_at is not None and self._ended_at is None:
+            self.ended_by = "caller"
+            for talk in self.talks:
+                talk.expects_all = talk.ended is None and not self.is_interrupted
+            self.line.hang_up()
 
     # The task around it
 
     async def run(self) -> CallReport:
-        """Dial, wait for the end, and judge. Always ends."""
-        plan = self._plan
+        """Call, wait for the end, and judge. Always ends."""
         self._dialled_at = clock()
         try:
-            link = await open_platform_link(
-                self._url,
-                self._hub,
-                self,
-                as_platform=plan.platform,
-                profile=self._profile,
-                settings=plan.dialling,
-            )
+            with self._scope:
+                await self.line.run()
         except DialFailed as error:
-            self._fail(str(error))
-        else:
-            self._link = link
-            self._opened_at = clock()
-            self._begin(self._opened_at)
-            if self._is_interrupted:
-                self._hang_up()
-            if self._closed is None:
-                self._schedule(self._opened_at)
-            with trio.move_on_after(plan.duration + plan.echo_patience + plan.margin):
-                await self._gone.wait()
-            if not link.is_gone:
-                self._fail("the call did not end in time")
-                link.drop()
-        if self._heard and plan.record:
-            path = plan.record if self.number == 0 else plan.record.with_stem(f"{plan.record.stem}-{self.number + 1}")
-            await trio.to_thread.run_sync(write_heard, path, self._heard, self._profile.playout)
-            self._heard = None
+            self.fail(str(error))
+        if self._scope.cancelled_caught:
+            self.fail("the call did not end in time")
+        await self._record()
         self.report = self._judge()
         return self.report
 
+    async def _record(self) -> None:
+        path = self.plan.record
+        for place, talk in enumerate(self.talks):
+            heard, talk.heard = talk.heard, None
+            if path is not None and heard:
+                suffix = (f"-{self.number + 1}" if self.number else "") + (f".{place + 1}" if place else "")
+                target = path.with_name(f"{path.stem}{suffix}{path.suffix}")
+                await trio.to_thread.run_sync(write_heard, target, heard, talk.profile.playout)
+
     def _judge(self) -> CallReport:
-        meter, echo, link, closed = self.meter, self.echo, self._link, self._closed
-        is_echo = echo.is_echo
-        # Whoever is hung up on cannot expect his last words back.
-        is_over = self._ended_by == "caller" and not self._is_interrupted
-        lost = echo.lost(has_ended=is_over) if is_echo else 0
-        if lost:
-            self._fail(f"the echo lost {'a frame' if lost == 1 else 'frames'}")
-        if is_echo and echo.foreign:
-            self._fail("the echo damaged what it gave back")
-        if closed is not None and link is not None:
-            self._judge_end(closed, link)
-        samples = meter.lateness(is_steady=is_echo)
-        first = meter.first_arrival
+        opened_at = self._opened_at
+        more = self.line.judge()
+        for talk in self.talks:
+            for failure in talk.failures():
+                self.fail(failure)
         return CallReport(
             number=self.number,
             failures=tuple(self._failures),
-            set_up=self._opened_at - self._dialled_at if link else None,
-            first_audio=max(first - self._opened_at, 0.0) if first is not None else None,
-            duration=max(self._ended_at - self._opened_at, 0.0) if link else 0.0,
-            frames_sent=self.frames_sent * len(self._tracks),
-            frames_received=meter.frames_received,
-            frames_played=meter.frames_played,
-            gaps=meter.gaps(is_steady=is_echo),
-            marks_placed=meter.marks_placed,
-            marks_answered=meter.marks_answered,
+            set_up=None if opened_at is None else opened_at - self._dialled_at,
+            duration=0.0 if opened_at is None else max((self._ended_at or clock()) - opened_at, 0.0),
             digits_sent=self.digits_sent,
             misbehaved=self._misbehaved,
-            ended_by=self._ended_by,
-            close_code=closed.code if closed else None,
-            is_echo=is_echo,
-            echo_intact=echo.intact if is_echo else 0,
-            echo_lost=lost,
-            echo_damaged=echo.foreign if is_echo else 0,
-            lateness=Spread.of(samples),
-            samples=samples,
+            ended_by=self.ended_by,
+            **figures(self.talks, opened_at or 0.0),
+            **more,
         )
 
-    def _judge_end(self, closed: e.SessionClosed, link: Link) -> None:
-        if self._ended_by == "caller":
-            if not link.is_close_heard:
-                self._fail("the application did not answer the close of the WebSocket")
-        elif closed.initiator is e.Side.PLATFORM:
-            self._fail(f"the application broke the WebSocket: {closed.reason} (close code {closed.code})")
-        elif closed.code is None:
-            self._fail(f"the connection was lost: {closed.reason}")
-        elif closed.code not in (1000, 1005):
-            self._fail(f"the application closed with {closed.code}: {reason_of(closed.code, closed.reason)}")
+
+class SocketLine:
+    """The one socket of all platforms but jambonz, and its audio."""
+
+    def __init__(self, hub: Hub, url: str, caller: SimulatedCaller) -> None:
+        plan = caller.plan
+        assert not isinstance(plan.profile, ControlProfile)
+        self._hub = hub
+        self._url = url
+        self._caller = caller
+        self._profile = _profile_for(plan.profile, caller.number)
+        voice = plan.voices.of(said_format(self._profile))
+        place = caller.number * STRIDE
+        self._talk = Talk(hub, self._profile, voice, place, self, records=plan.record is not None)
+        self.talks = [self._talk]
+        self._link: Link | None = None
+        self._is_answered = False
+        self._gone = trio.Event()
+
+    async def run(self) -> None:
+        """Dial, and wait for the end."""
+        plan = self._caller.plan
+        link = await open_platform_link(
+            self._url,
+            self._hub,
+            self._talk,
+            as_platform=plan.platform,
+            profile=self._profile,
+            settings=plan.dialling,
+        )
+        self._link = link
+        self._talk.attach(link)
+        now = clock()
+        try:
+            self._caller.opened(now)
+            self._begin(now)
+            await self._gone.wait()
+        finally:
+            self.drop()
+
+    def _begin(self, now: float) -> None:
+        """Start to talk, as soon as there is a link and the call is answered."""
+        if self._link is not None and self._is_answered:
+            self._caller.answered(now)
+            self._talk.begin(now, self._caller.until)
+
+    # The talk's side
+
+    def hear_word(self, said: Said, now: float) -> None:
+        """Take what the talk has heard."""
+        match said:
+            case c.Answer():
+                self._is_answered = True
+                self._begin(now)
+            case c.HangUp() | c.Reject():
+                self._caller.ended_by = "application"
+            case e.PeerMisbehaved(reason=reason):
+                self._caller.complain(f"the application misbehaved: {reason}")
+            case e.SessionClosed():
+                self._caller.ended(now, "application")
+
+    def talk_closed(self) -> None:
+        """Take note that the socket is gone."""
+        self._gone.set()
+
+    def abandon(self, error: Exception) -> None:
+        """Give up after a fault of our own."""
+        self._caller.abandon(error)
+
+    # The caller's side
+
+    def press(self, digit: str) -> None:
+        """Press a key."""
+        self._talk.press(digit)
+
+    def hang_up(self) -> None:
+        """End the call."""
+        self._talk.hang_up()
+
+    def drop(self) -> None:
+        """Cut the socket."""
+        if self._link is not None and not self._link.is_gone:
+            self._link.drop()
+
+    def judge(self) -> dict[str, Any]:
+        """Return how the socket was closed."""
+        closed = self._talk.ended
+        return {"close_code": closed.code if closed else None}
 
 
 @runtime_checkable

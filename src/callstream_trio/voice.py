@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 import numpy as np
+import trio
 
 from callstream_core import codecs
-from callstream_core.audio import AudioFormat
+from callstream_core.audio import AudioFormat, lower_minus_one
+from callstream_core.dialect import Profile
 from callstream_core.errors import Unsupported
 from callstream_trio.sound import UnreadableSound, read_pieces
 
@@ -27,6 +30,35 @@ class Voice:
     frames: Sequence[bytes]
     is_sound: bool = True
     """False where the frames only have the right size, because the codec cannot be encoded here."""
+
+
+class Voices:
+    """What callers say, made once for each format that a call has: a sound file, or a test signal."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._made: dict[AudioFormat, Voice] = {}
+        self._making = threading.Lock()
+
+    def of(self, audio: AudioFormat) -> Voice:
+        """Return the voice in a format. Blocks on the disk; raises as `make_voice` does."""
+        with self._making:
+            voice = self._made.get(audio)
+            if voice is None:
+                voice = self._made[audio] = make_voice(audio, self._path)
+            return voice
+
+    async def prepare(self, audio: AudioFormat) -> Voice:
+        """Return the voice in a format, without holding anybody up."""
+        voice = self._made.get(audio)
+        return await trio.to_thread.run_sync(self.of, audio) if voice is None else voice
+
+
+def said_format(profile: Profile) -> AudioFormat:
+    """Return what one party says on a call: where each has a track, what they say is joined on the wire only."""
+    audio = profile.opening().caller_format
+    parties = audio.channels
+    return attrs.evolve(audio, channels=1, frame_size=audio.frame_size // parties) if parties > 1 else audio
 
 
 def can_encode(audio: AudioFormat) -> bool:
@@ -48,7 +80,7 @@ def make_voice(audio: AudioFormat, path: Path | None = None) -> Voice:
     if path is not None:
         return _file(path, audio)
     if can_encode(audio):
-        return Voice(_cut(_signal(audio), audio.frame_size))
+        return Voice(_cut(_signal(audio), audio))
     size = audio.frame_size or _PACKET
     count = round(_SIGNAL / audio.ptime)
     return Voice([hashlib.shake_128(number.to_bytes(4)).digest(size) for number in range(count)], is_sound=False)
@@ -87,12 +119,16 @@ def _file(path: Path, audio: AudioFormat) -> Voice:
         if size > _MAX_SIZE:
             raise UnreadableSound(f"{path} is too long: {_MAX_SIZE // 2**20} MiB in the call's format are the most")
         pieces.append(piece)
-    frames = _cut(b"".join(pieces), audio.frame_size)
+    frames = _cut(b"".join(pieces), audio)
     if not frames:
         raise UnreadableSound(f"{path} is shorter than one frame of {audio.ptime * 1000:g} ms")
     return Voice(frames)
 
 
-def _cut(data: bytes, size: int) -> list[bytes]:
+def _cut(data: bytes, audio: AudioFormat) -> list[bytes]:
+    size = audio.frame_size
+    if audio.is_linear:
+        # jambonz takes the sample -1 for a mark, so that no application sends it back.
+        data = lower_minus_one(data)
     end = len(data) - len(data) % size
     return [data[start : start + size] for start in range(0, end, size)]

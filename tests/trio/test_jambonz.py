@@ -64,7 +64,7 @@ async def test_01_audio_is_echoed_and_the_caller_hangs_up(rate: int, path: str) 
                 await caller.wait_heard(len(said) // 2)
             assert (len(server.calls), len(server.controls)) == (1, 1)
             assert phone.responses == [200]
-            await phone.happen(h.CallerHungUp())
+            phone.happen(h.CallerHungUp())
             await phone.wait_over()
         await until_empty(server)
     heard = bytes(caller.heard_audio)
@@ -241,7 +241,7 @@ async def test_11_without_audio_the_call_ends(settings: dict[str, object], logs:
         async with phoning(url) as phone:
             await phone.wait_over()
         await until_empty(server)
-    assert (phone.caller, len([entry for entry in logs if "never came" in entry["event"]])) == (None, 1)
+    assert (phone.audio, len([entry for entry in logs if "never came" in entry["event"]])) == (None, 1)
     assert phone.refusal == (401 if "ticket_timeout" in settings else None)
     [listen] = phone.listens
     assert listen.url.startswith(str(settings.get("public_url", url.removesuffix("/jambonz"))) + "/jambonz/audio?")
@@ -296,7 +296,7 @@ async def test_20_a_menu_of_verbs() -> None:
         async with phoning(url) as phone:
             for digit in "19":
                 await phone.asked()
-                await phone.happen(h.KeyPressed(digit))
+                phone.happen(h.KeyPressed(digit))
             await phone.wait_over()
         await until_empty(server)
     assert chosen == ["1", "9"]
@@ -333,7 +333,7 @@ async def test_22_a_verbs_handler_that_raises_ends_its_call(does_ack: bool, logs
             if not does_ack:
                 # A refused caller leaves.
                 await until(lambda: phone.responses)
-                await phone.happen(h.CallerHungUp())
+                phone.happen(h.CallerHungUp())
             await phone.wait_over()
         await until_empty(server)
     assert phone.responses[0] == (200 if does_ack else 480)
@@ -352,7 +352,7 @@ async def test_23_a_caller_who_leaves_ends_the_loop() -> None:
     async with serving(settings=with_jambonz(verbs=menu)) as (server, url):
         async with phoning(url) as phone:
             await until(lambda: isinstance(phone.platform.running, v.Pause))
-            await phone.happen(h.CallerHungUp())
+            phone.happen(h.CallerHungUp())
             await phone.wait_over()
         await until_empty(server)
     assert (heard[0], heard[-1]) == (w.SessionOffered, w.ControlClosed)
@@ -380,12 +380,12 @@ async def test_30_the_example_of_a_menu(keys: str, gathers: int, said: int) -> N
         async with phoning(url) as phone:
             for key in keys:
                 await phone.asked()
-                await phone.happen(h.KeyPressed(key))
+                phone.happen(h.KeyPressed(key))
             if said:
                 await phone.wait_over()
             else:
                 await phone.asked()
-                await phone.happen(h.CallerHungUp())
+                phone.happen(h.CallerHungUp())
         await until_empty(server)
     acks = [order.verbs for order in phone.orders if isinstance(order, o.Ack)]
     verbs = [verb for each in acks if isinstance(each, tuple) for verb in each]

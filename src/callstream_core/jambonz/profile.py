@@ -90,6 +90,15 @@ class JambonzProfile:
         found = frozenset(self._option("rp", "ct").split(","))
         return found | {"ct", "rt", "4xx", "5xx"} if "all" in found else found
 
+    def for_call(self, number: int) -> JambonzProfile:
+        """Return the profile of one of many calls, with ids of its own."""
+        return attrs.evolve(
+            self,
+            call_sid=f"{self.call_sid.rpartition('-')[0]}-{number + 1:04}",
+            call_id=f"sipcall-{number + 1}@callstream",
+            sbc_callid=f"sbc-{number + 1}@callstream",
+        )
+
     def _option(self, name: str, default: str) -> str:
         return parse_qs(self.url.partition("#")[2]).get(name, [default])[0]
 

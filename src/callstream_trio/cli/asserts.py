@@ -17,7 +17,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_SPREADS = ("set_up", "first_audio", "lateness")
+_SPREADS = ("set_up", "first_audio", "lateness", "acks")
 _COUNTS = (
     "calls",
     "ok",
@@ -32,6 +32,10 @@ _COUNTS = (
     "echo_intact",
     "echo_lost",
     "echo_damaged",
+    "connections",
+    "questions",
+    "orders",
+    "audio_sockets",
 )
 _FORM = re.compile(r"\s*([a-z_]+)(?:\.(p50|p95|p99|max))?\s*(<=|>=|==|<|>)\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)?\s*")
 

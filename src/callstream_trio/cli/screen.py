@@ -51,14 +51,15 @@ def _lines(simulation: Simulation) -> Table:
 
 
 def _line(caller: SimulatedCaller) -> list[Text]:
-    meter = caller.meter
     state = caller.state
-    back = f", {caller.echo.intact:,} came back" if caller.echo.is_echo else ""
+    talks = caller.talks
+    intact = sum(talk.echo.intact for talk in talks if talk.echo.is_echo)
+    back = f", {intact:,} came back" if intact else ""
     return [
         Text(f"call {caller.number + 1}", style="bold"),
         Text(state, style=_COLOURS.get(state, "dim")),
-        Text(f"{caller.frames_sent:,} frames said{back}"),
-        Text(f"{meter.frames_played:,} heard"),
+        Text(f"{sum(talk.frames_sent for talk in talks):,} frames said{back}"),
+        Text(f"{sum(talk.meter.frames_played for talk in talks):,} heard"),
     ]
 
 
@@ -70,7 +71,12 @@ def render(summary: Summary, reports: list[CallReport], conditions: list[str], n
     parts: list[Text | Table] = [Text()]
     parts.append(_verdict(summary, conditions))
     parts += [Text(f"  {note}", style="yellow") for note in notes]
-    spreads = {"set-up": summary.set_up, "first audio": summary.first_audio, "lateness": summary.lateness}
+    spreads = {
+        "set-up": summary.set_up,
+        "acks": summary.acks,
+        "first audio": summary.first_audio,
+        "lateness": summary.lateness,
+    }
     if any(spreads.values()):
         parts += [_times(spreads), _counts(summary)]
     parts += [Text(f"  {line}", style="red") for line in _failures(summary)]
@@ -106,9 +112,13 @@ def _counts(summary: Summary) -> Table:
     table.add_column()
     table.add_column(style="bold", min_width=15)
     table.add_column()
-    received = f"{summary.frames_received:,} received, {summary.frames_played:,} heard"
-    table.add_row("", "frames", f"{summary.frames_sent:,} said, {received}")
-    table.add_row("", "gaps", f"{summary.gaps:,}")
+    if summary.connections:
+        control = f"{summary.connections:,} opened, {summary.questions:,} acks wanted, {summary.orders:,} commands"
+        table.add_row("", "control", control)
+    if summary.audio_sockets or not summary.connections:
+        received = f"{summary.frames_received:,} received, {summary.frames_played:,} heard"
+        table.add_row("", "frames", f"{summary.frames_sent:,} said, {received}")
+        table.add_row("", "gaps", f"{summary.gaps:,}")
     if summary.marks_placed:
         table.add_row("", "marks", f"{summary.marks_placed:,} placed, {summary.marks_answered:,} reached")
     if summary.echoes:

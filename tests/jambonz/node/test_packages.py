@@ -55,13 +55,13 @@ async def test_a_menu_of_an_official_package_is_served(package: str) -> None:
         async with phoning(url) as phone:
             for digit in "19":
                 await phone.asked()
-                await phone.happen(h.KeyPressed(digit))
+                phone.happen(h.KeyPressed(digit))
             await phone.wait_over()
         assert phone.responses == [200]
         assert [type(order) for order in phone.orders] == [o.Ack, o.Ack, o.Ack]
         assert phone.platform.counters == {}
         async with phoning(url) as phone:
             await phone.asked()
-            await phone.happen(h.CallerHungUp())
+            phone.happen(h.CallerHungUp())
             await phone.wait_over()
         assert phone.platform.counters == {}

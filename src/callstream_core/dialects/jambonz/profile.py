@@ -207,6 +207,11 @@ class JambonzProfile:
         """Its WebSocket library takes any."""
         return False
 
+    def for_call(self, number: int) -> JambonzProfile:
+        """Return the profile of one of many calls, with an id of its own."""
+        sid = f"{str(self.call_info.get('callSid')).rpartition('-')[0]}-{number + 1:012}"
+        return attrs.evolve(self, call_info={**self.call_info, "callSid": sid})
+
     def opening(self) -> SessionOpened:
         """Return the first message as an event."""
         return opened(self, {**self.call_info, **self.metadata})
