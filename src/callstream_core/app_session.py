@@ -29,6 +29,29 @@ class AppSession:
     for mistakes of its caller, and has then changed nothing. A `now` earlier than the last one counts as the last.
     """
 
+    __slots__ = (
+        "_codec",
+        "_early",
+        "_end",
+        "_hears_raw",
+        "_hears_samples",
+        "_initiator",
+        "_machine",
+        "_max_silence",
+        "_now",
+        "_player",
+        "_reply",
+        "_spoke_at",
+        "_timers",
+        "_tracks",
+        "_wording",
+        "counters",
+        "dialect",
+        "limits",
+        "opened",
+        "settings",
+    )
+
     def __init__(
         self,
         dialect: Dialect,
@@ -339,9 +362,18 @@ class AppSession:
 
     def handle_timeout(self, now: float) -> list[Output]:
         """Do what is due at `now`; early, late and double calls do no harm."""
-        self._now = now = max(now, self._now)
+        if now < self._now:
+            now = self._now
+        else:
+            self._now = now
         out: list[Output] = []
-        for timer in self._timers.take_due(now):
+        timers, reply = self._timers, self._reply
+        if reply is not None and (packet := reply.next_packet(now)) is not None:
+            # The common case: the next packet of a stream, and nothing else.
+            out.append(Transmit(packet))
+            if timers.earliest > now:  # type: ignore[operator]  # the turn of the packet behind it is set
+                return out
+        for timer in timers.take_due(now):
             if timer is Timer.OPENING and self.capabilities.quiet_opening is not None:
                 self.counters["quiet_opening"] += 1
                 out.append(e.Tolerated("quiet_opening", f"silent for {self.capabilities.quiet_opening:g} s"))

@@ -63,16 +63,28 @@ class Outbox:
         """Return the audio whose turn it is; None if it is not audio's."""
         return piece if self._items and isinstance(piece := self._items[0], bytes) else None
 
+    @property
+    def is_flowing(self) -> bool:
+        """True when it is audio's turn, and after that piece it will be again."""
+        items = self._items
+        return len(items) > 1 and type(items[0]) is bytes and type(items[1]) is bytes
+
+    def take_packet(self) -> bytes:
+        """Take the whole next piece, which must be there."""
+        packet = self._items.popleft()
+        assert isinstance(packet, bytes)
+        self.pieces -= 1
+        self.size -= len(packet)
+        return packet
+
     def take_audio(self, piece: bytes, size: int) -> bytes:
         """Take up to `size` bytes of the next piece."""
         if size < len(piece):
             self._items[0] = piece[size:]
             piece = piece[:size]
-        else:
-            self._items.popleft()
-            self.pieces -= 1
-        self.size -= len(piece)
-        return piece
+            self.size -= size
+            return piece
+        return self.take_packet()
 
     def take_marks(self) -> list[Ordered]:
         """Remove and return the marks; the audio, and all else, stays in its order."""

@@ -6,6 +6,7 @@ import math
 
 # A part of a slot that floats may be off by: an event that is on time counts as on time.
 _ON_TIME = 1e-6
+_PUNCTUAL = 1 - _ON_TIME
 
 
 class Pacer:
@@ -15,23 +16,20 @@ class Pacer:
     the next packet starts a new grid, so that a pause is never followed by a rush.
     """
 
-    __slots__ = ("_next", "_resting", "_start", "max_burst_packets", "ptime")
+    __slots__ = ("_is_resting", "_next", "_start", "max_burst_packets", "next_due", "ptime")
 
     def __init__(self, ptime: float, *, max_burst_packets: int) -> None:
         self.ptime = ptime
         self.max_burst_packets = max_burst_packets
+        self.next_due = -math.inf
+        """When the next packet may leave."""
         self._start = -math.inf
         self._next = 0
-        self._resting = -math.inf
-
-    @property
-    def next_due(self) -> float:
-        """When the next packet may leave."""
-        return max(self._start + self._next * self.ptime, self._resting)
+        self._is_resting = False
 
     def begin(self, now: float) -> None:
         """Start a grid at `now`, unless one is running that the next packet still fits."""
-        if (now - self.next_due) / self.ptime > 1 - _ON_TIME:
+        if (now - self.next_due) / self.ptime > _PUNCTUAL:
             self._restart(now)
 
     def resume(self, now: float) -> None:
@@ -40,9 +38,9 @@ class Pacer:
             self._restart(now)
 
     def _restart(self, now: float) -> None:
-        self._start = now
+        self._start = self.next_due = now
         self._next = 0
-        self._resting = -math.inf
+        self._is_resting = False
 
     def take(self, now: float, waiting: int) -> int:
         """Return how many of `waiting` packets leave now, and use up their slots.
@@ -53,8 +51,20 @@ class Pacer:
             return 0
         due = int((now - self._start) / self.ptime + _ON_TIME) + 1 - self._next
         count = min(max(due, 1), waiting)
+        resting = -math.inf
         if count > self.max_burst_packets:
             count = self.max_burst_packets
-            self._resting = now + self.ptime
+            resting = now + self.ptime
         self._next += count
+        self.next_due = max(self._start + self._next * self.ptime, resting)
+        self._is_resting = resting == self.next_due
         return count
+
+    def take_one(self, now: float) -> bool:
+        """Use up the slot that is due, if the one behind it is not: the common case of `take`, and its outcome."""
+        late = now - self.next_due
+        if self._is_resting or late < 0 or late >= self.ptime * _PUNCTUAL:
+            return False
+        self._next += 1
+        self.next_due = self._start + self._next * self.ptime
+        return True

@@ -25,6 +25,13 @@ class Player:
     `said`, `heard` and `due` map words and timers to its methods.
     """
 
+    __slots__ = (
+        "_counters",
+        "_inquiries",
+        "_wording",
+        "reply",
+    )
+
     def __init__(self, reply: Reply, wording: Wording, inquiries: Inquiries, counters: Counter[str]) -> None:
         self.reply = reply
         self._wording = wording

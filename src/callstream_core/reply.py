@@ -29,6 +29,29 @@ class Reply:
     with `pass_on` alone: nothing waits, nothing is held, and there is room.
     """
 
+    __slots__ = (
+        "_filled_to",
+        "_framer",
+        "_heard_before",
+        "_is_blocked",
+        "_limits",
+        "_outbox",
+        "_pacer",
+        "_piece",
+        "_settings",
+        "_timers",
+        "audio",
+        "avoids_minus_one",
+        "capabilities",
+        "credit",
+        "flow",
+        "frame_size",
+        "is_paused",
+        "ledger",
+        "max_message",
+        "questions",
+    )
+
     def __init__(
         self,
         audio: AudioFormat,
@@ -340,7 +363,7 @@ class Reply:
             if self._pacer is None and not self._framer.leftover and not is_withheld:
                 # Whole frames only: the fast path sends what it is given.
                 self.credit = self._room(now)
-        if self.flow.is_paused or self.ledger.backlog(now) > 0:
+        if outbox or self.flow.is_paused or self.ledger.backlog(now) > 0:
             self._watch_status(now)
 
     def _room(self, now: float) -> int:
@@ -372,6 +395,19 @@ class Reply:
             count -= 1
             self._transmit(piece, len(piece), 1, now, out)
 
+    def next_packet(self, now: float) -> bytes | None:
+        """Do what `pump` would do now if that is to send the one packet that is due, and wait for the next one's turn.
+
+        Return it, or None where there is more to do, or less. The timer is set only while nothing holds packets back.
+        """
+        pacer, timers, outbox = self._pacer, self._timers, self._outbox
+        if pacer is None or not (timers.is_next(Timer.PUMP, now) and outbox.is_flowing and pacer.take_one(now)):
+            return None
+        self.ledger.send(1, now)
+        timers.set(Timer.PUMP, pacer.next_due)
+        packet = outbox.take_packet()
+        return self._wire(packet)
+
     def _next_piece(self, now: float, out: list[Output]) -> bytes | None:
         """Say the commands whose turn it is; return the audio behind them."""
         while (command := self._outbox.next_command()) is not None:
@@ -397,6 +433,6 @@ class Reply:
     def needs_status(self, now: float) -> bool:
         """Tell whether the platform's queue level would be news, and if so have it asked for again."""
         is_needed = self.flow.is_paused or not self.ledger.is_settled
-        if is_needed:
+        if is_needed or self._outbox:
             self._watch_status(now)
         return is_needed

@@ -6,10 +6,10 @@ import enum
 
 
 class Timer(enum.Enum):
-    """What a session may be waiting for."""
+    """What a session may be waiting for. Of two that are due at one moment, the one that comes first here is first."""
 
-    OPENING = "the platform's opening message"
     PUMP = "room for more audio, or the next packet's turn"
+    OPENING = "the platform's opening message"
     MARKS = "the latest moment to answer the oldest mark"
     STATUS = "the answer to a question for the queue level"
     SYNC = "the next question for the queue level"
@@ -19,6 +19,12 @@ class Timer(enum.Enum):
     SILENCE = "a sign of life from the application"
     DURATION = "the longest time that the platform keeps a call"
     CLOSING = "the platform's close after we hung up"
+
+    # By identity: there is one of each, and a packet asks for several: Enum's own hash is a call of Python's.
+    __hash__ = object.__hash__
+
+
+_RANK = {timer: rank for rank, timer in enumerate(Timer)}
 
 
 class TimerTable:
@@ -53,6 +59,11 @@ class TimerTable:
         """Tell whether this deadline is set."""
         return timer in self._deadlines
 
+    def is_next(self, timer: Timer, now: float) -> bool:
+        """Tell whether this deadline is due, and none is earlier."""
+        earliest = self.earliest
+        return earliest is not None and earliest <= now and self._deadlines.get(timer) == earliest
+
     def take_due(self, now: float) -> list[Timer]:
         """Remove and return the timers that are due, earliest first."""
         if self.earliest is None or self.earliest > now:
@@ -60,7 +71,7 @@ class TimerTable:
         deadlines = self._deadlines
         due = [timer for timer, deadline in deadlines.items() if deadline <= now]
         if len(due) > 1:
-            due.sort(key=deadlines.__getitem__)
+            due.sort(key=lambda timer: (deadlines[timer], _RANK[timer]))
         for timer in due:
             del deadlines[timer]
         self.earliest = min(deadlines.values()) if deadlines else None

@@ -7,16 +7,15 @@ reacts to each arrival at once. With many it gathers what arrived on a short tic
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Protocol
 
 import structlog
 import trio
 
+from callstream_trio.deadlines import NEVER, Deadlines, Timed
 from callstream_trio.poller import Poller, make_poller
 from callstream_trio.wake import WakeTimer
 
@@ -24,25 +23,6 @@ _log = structlog.get_logger("callstream.hub")
 
 clock = time.monotonic
 """The clock of all sessions in the shell: seconds, never backwards."""
-
-_NEVER = float("inf")
-# Deadlines that no longer hold stay in the heap until it has grown to twice what does, and this.
-_MIN_HEAP = 256
-
-
-class Timed(Protocol):
-    """What the hub calls at a deadline. Methods never block, and never wait."""
-
-    scheduled: float | None
-    """The deadline that the hub has in its heap for it."""
-
-    def handle_deadline(self, now: float) -> None:
-        """Do what is due."""
-        ...
-
-    def abandon(self, error: Exception) -> None:
-        """Give up: something inside failed. Must not raise."""
-        ...
 
 
 class Served(Timed, Protocol):
@@ -64,28 +44,34 @@ class Served(Timed, Protocol):
 class Hub:
     """Serves links: `gather_from` and more are gathered on a tick; below `react_below`, each is answered at once.
 
-    While gathering, it wakes for deadlines between two ticks, too, but no sooner than `rest` after it woke last.
+    While gathering, it wakes for deadlines between two ticks, too, but no sooner than `rest` after it woke last, and
+    with many calls `rest_per_call` for each of them: a turn costs some 60 microseconds, whatever there is to do.
     """
 
     def __init__(
-        self, *, gather_from: int = 48, react_below: int = 32, tick: float = 0.002, rest: float = 0.0004
+        self,
+        *,
+        gather_from: int = 48,
+        react_below: int = 32,
+        tick: float = 0.002,
+        rest: float = 0.00035,
+        rest_per_call: float = 0.0000007,
     ) -> None:
         self.gather_from = gather_from
         self.react_below = react_below
         self.tick = tick
         self.rest = rest
+        self.rest_per_call = rest_per_call
         self.is_gathering = False
         self.turns = 0
         """How often it has woken."""
         self.dropped = 0
         """How many calls it dropped because something inside them failed."""
         self._served: dict[int, Served] = {}
-        self._deadlines: list[tuple[float, int, Timed]] = []
-        self._order = count()
-        self._max_heap = _MIN_HEAP
+        self._deadlines = Deadlines()
         self._poller: Poller | None = None
         self._timer: WakeTimer | None = None
-        self._armed = _NEVER
+        self._armed = NEVER
         self._rested = 0.0
         """When the hub may wake next, while it gathers."""
         self._is_turning = False
@@ -174,19 +160,10 @@ class Hub:
 
     def schedule(self, timed: Timed, deadline: float) -> None:
         """Call `handle_deadline` at `deadline`. Only an earlier one than before needs to be said."""
-        timed.scheduled = deadline
-        heapq.heappush(self._deadlines, (deadline, next(self._order), timed))
-        if len(self._deadlines) > self._max_heap:
-            self._compact()
+        self._deadlines.add(timed, deadline)
         # A turn ends with a look at the earliest deadline: one setting of the timer serves them all.
         if deadline < self._armed and not self._is_turning:
-            self._arm(deadline)
-
-    def _compact(self) -> None:
-        """Forget deadlines that no longer hold, and with them what had them: calls that are long over."""
-        self._deadlines = [entry for entry in self._deadlines if entry[2].scheduled == entry[0]]
-        heapq.heapify(self._deadlines)
-        self._max_heap = 2 * len(self._deadlines) + _MIN_HEAP
+            self._arm(self._deadlines.earliest)
 
     # The task
 
@@ -202,7 +179,7 @@ class Hub:
             return
         # Trio's own timer is coarser, but it is everywhere. `_arm` moves its deadline.
         with trio.CancelScope() as self._nap:
-            self._arm(self._next_deadline())
+            self._arm(self._deadlines.earliest)
             if poller:
                 await trio.lowlevel.wait_readable(poller)
             else:
@@ -213,23 +190,24 @@ class Hub:
         """Serve everything that is ready, then everything that is due."""
         self.turns += 1
         self._is_turning = True
-        self._rested = now + self.rest
+        self._rested = now + min(max(self.rest, len(self._served) * self.rest_per_call), self.tick)
+        timer = self._timer
+        timer_fd = timer.fileno() if timer else -1
+        has_rung = False
         if self._poller:
-            timer = self._timer
-            timer_fd = timer.fileno() if timer else -1
             for fd, is_writable in self._poller.ready():
                 if fd != timer_fd:
                     self._serve(fd, is_writable, now)
-                elif timer:
-                    timer.clear()
-                    self._armed = _NEVER
+                else:
+                    has_rung = True
         self._serve_deadlines(clock())
         self._is_turning = False
-        if self.is_gathering:
-            self._armed = _NEVER
-            self._arm(min(self._next_deadline(), now + self.tick))
-        else:
-            self._arm(self._next_deadline())
+        if has_rung or self.is_gathering:
+            self._armed = NEVER
+        self._arm(min(self._deadlines.earliest, now + self.tick) if self.is_gathering else self._deadlines.earliest)
+        if timer and has_rung and self._armed == NEVER:
+            # Setting it anew would have silenced it.
+            timer.clear()
 
     def _serve(self, fd: int, is_writable: bool, now: float) -> None:
         served = self._served.get(fd)
@@ -246,16 +224,9 @@ class Hub:
             self.give_up(served, error)
 
     def _serve_deadlines(self, now: float) -> None:
-        heap = self._deadlines
-        if not heap or heap[0][0] > now:
-            return
-        # Taken out first: one that sets itself another deadline at once cannot hold up the turn.
-        due: list[tuple[float, int, Timed]] = []
-        while heap and heap[0][0] <= now:
-            due.append(heapq.heappop(heap))
-        for deadline, _, timed in due:
-            # A stale entry: the socket is gone, or an earlier deadline took its place.
-            if timed.scheduled != deadline:
+        for timed in self._deadlines.take(now):
+            deadline = timed.scheduled
+            if deadline is None or deadline > now:
                 continue
             timed.scheduled = None
             try:
@@ -268,12 +239,6 @@ class Hub:
         self.dropped += 1
         _log.error("call dropped: its link failed", error=repr(error), exc_info=error)
         timed.abandon(error)
-
-    def _next_deadline(self) -> float:
-        heap = self._deadlines
-        while heap and heap[0][2].scheduled != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else _NEVER
 
     def _arm(self, deadline: float) -> None:
         """See to it that the task wakes at `deadline`."""
@@ -289,7 +254,7 @@ class Hub:
         elif deadline != self._armed:
             self._armed = deadline
             # A timer that is not needed any more costs one idle turn, less than switching it off.
-            if deadline < _NEVER:
+            if deadline < NEVER:
                 self._timer.set(deadline)
 
     def _set_gathering(self, is_gathering: bool) -> None:

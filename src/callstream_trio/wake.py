@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import struct
 import sys
+from functools import partial
 from typing import Any
 
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK, _TFD_CLOEXEC = os.O_NONBLOCK, getattr(os, "O_CLOEXEC", 0)
 _TFD_TIMER_ABSTIME = 1
+_SECOND = 1_000_000_000
 _FAR = 2**31
 """Seconds that fit every system's clock: decades."""
 
 
-class _Timespec(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
-
-
-class _Interval(ctypes.Structure):
-    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+# struct itimerspec: interval and expiry, each in seconds and nanoseconds.
+_pack_setting = struct.Struct("llll").pack_into
 
 
 def _libc() -> Any:
@@ -40,8 +39,8 @@ class WakeTimer:
         self._fd: int = _LIBC.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
-        self._setting = _Interval()
-        self._pointer = ctypes.byref(self._setting)
+        self._setting = ctypes.create_string_buffer(struct.calcsize("llll"))
+        self._settime = partial(_LIBC.timerfd_settime, self._fd, _TFD_TIMER_ABSTIME, self._setting, None)
 
     @staticmethod
     def is_available() -> bool:
@@ -52,14 +51,12 @@ class WakeTimer:
         """Return the descriptor that becomes readable."""
         return self._fd
 
-    def set(self, deadline: float, interval: float = 0.0) -> None:
-        """Wake at `deadline` (seconds), and then every `interval` seconds if that is not zero."""
-        setting = self._setting
+    def set(self, deadline: float) -> None:
+        """Wake at `deadline`, in seconds. Whatever wake-up there was before is forgotten."""
         # Zero would switch the timer off; what is due wakes at once.
         nanoseconds = max(int(min(deadline, _FAR) * 1e9), 1)
-        setting.value.seconds, setting.value.nanoseconds = divmod(nanoseconds, 1_000_000_000)
-        setting.interval.seconds, setting.interval.nanoseconds = divmod(int(interval * 1e9), 1_000_000_000)
-        if _LIBC.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None):
+        _pack_setting(self._setting, 0, 0, 0, nanoseconds // _SECOND, nanoseconds % _SECOND)
+        if self._settime():
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def clear(self) -> None:

@@ -64,6 +64,30 @@ def test_packets_that_come_singly_are_never_rushed(gaps: list[float]) -> None:
         assert third - first >= PTIME - 1e-6
 
 
+@QUICK
+@given(wakes=wakes, burst=st.sampled_from([1, 2, 64]), start=st.sampled_from([0.0, 1e6 / 7, -3.3]))
+def test_taking_one_is_the_common_case_of_taking(wakes: list[float], burst: int, start: float) -> None:
+    quick, plain = (Pacer(PTIME, max_burst_packets=burst) for _ in range(2))
+    now = start
+    for pacer in (quick, plain):
+        pacer.begin(now)
+    for wait in wakes:
+        now += wait
+        count = int(quick.take_one(now)) or quick.take(now, 10**6)
+        assert count == plain.take(now, 10**6)
+        assert quick.next_due == plain.next_due
+
+
+def test_one_is_not_taken_early_nor_late_nor_while_resting() -> None:
+    pacer = Pacer(PTIME, max_burst_packets=2)
+    pacer.begin(1.0)
+    assert pacer.take_one(1.0)
+    assert not pacer.take_one(1.019)
+    assert not pacer.take_one(1.04)
+    assert pacer.take(1.1, 9) == 2
+    assert not pacer.take_one(1.121)
+
+
 def test_early_is_nothing_and_late_is_everything_due() -> None:
     pacer = Pacer(PTIME, max_burst_packets=64)
     pacer.begin(1.0)
