@@ -48,8 +48,9 @@ class Histogram:
     def survival(self) -> tuple[list[float], list[float]]:
         """Return milliseconds, and the share of durations beyond each."""
         total, seen = self.total, 0
-        ms: list[float] = []
-        beyond: list[float] = []
+        # None is sooner than the first bucket; half a bucket, for a picture's logarithm does not begin at 0.
+        ms: list[float] = [max(min(self.counts, default=0), 0.5) * STEP]
+        beyond: list[float] = [1.0]
         for bucket in sorted(self.counts):
             seen += self.counts[bucket]
             ms.append((bucket + 1) * STEP)
@@ -66,6 +67,9 @@ class Histogram:
             inverse = f"{1 / (1 - share):14.2f}" if seen < total else f"{'inf':>14}"
             lines.append(f"{(bucket + 1) * STEP:12.3f} {share:14.12f} {seen:10d} {inverse}")
         mean = sum((bucket + 0.5) * STEP * count for bucket, count in self.counts.items()) / max(total, 1)
-        lines.append(f"#[Mean    = {mean:12.3f}, Total count    = {total:12d}]")
-        lines.append(f"#[Max     = {self.percentile(1.0):12.3f}]")
+        square = sum(((bucket + 0.5) * STEP - mean) ** 2 * count for bucket, count in self.counts.items())
+        deviation = (square / max(total, 1)) ** 0.5
+        lines.append(f"#[Mean    = {mean:12.3f}, StdDeviation   = {deviation:12.3f}]")
+        lines.append(f"#[Max     = {self.percentile(1.0):12.3f}, Total count    = {total:12d}]")
+        lines.append(f"#[Buckets = {len(self.counts):12d}, SubBuckets     = {1:12d}]")
         return "\n".join(lines) + "\n"

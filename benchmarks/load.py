@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
 
 from benchmarks.histogram import Histogram
-from benchmarks.machine import CannotMeasure, Measured, build, free_port, running
+from benchmarks.machine import CannotMeasure, Measured, build, free_port, running, settle_on
 from benchmarks.servers import command_for
 
 _START = "MEDIA_START connection_id:bench channel:WebSocket/bench/0x1 channel_id:1 format:slin"
@@ -24,9 +24,13 @@ PACED_OPENING = f"{OPENING} unbuffered:true"
 FAST_OPENING = f"{_START} optimal_frame_size:320 ptime:1"
 """A platform that plays twenty times as fast: at the usual pace it would not take a saturated echo."""
 _OPENINGS = {"duplex": PACED_OPENING, "saturated": FAST_OPENING}
+MAX_GENERATOR = 0.9
+"""The share of a core that the generator may use before what it measures is in doubt."""
+MAX_SLIP = 1.0
+"""Milliseconds that the generator itself may be late, at p99."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, str=False)
 class Load:
     """What the generator does."""
 
@@ -38,6 +42,10 @@ class Load:
     size: int = 320
     stall: int = 0
     """Milliseconds for which the server's loop is held up, once a second."""
+    is_tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.calls} calls {self.work}" + (f" {self.stall} ms" if self.stall else "") + " TLS" * self.is_tls
 
     @property
     def mode(self) -> str:
@@ -65,6 +73,8 @@ class Round:
     """Frames that were due and did not come, came out of order, or broke off with their connection."""
     late: int
     """Frames more than 5 ms late."""
+    early: int
+    """Frames more than 1 ms before their time: a server that runs ahead of its grid would seem punctual."""
     longest_episode: float
     """Milliseconds of the longest row of late frames: a stall and its recovery."""
     generator: float
@@ -76,29 +86,40 @@ class Round:
     tail: Histogram
     """Bargein: from the clear to the last frame before it took effect."""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the generator was so busy or so late that lateness and losses may be its own."""
+        return self.generator > MAX_GENERATOR or self.slip.percentile(0.99) > MAX_SLIP
+
 
 @contextmanager
 def generating(load: Load, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run the generator on the last core; it is past its warm-up when the block begins."""
-    command = [str(build("load")), "127.0.0.1", str(port), "/"]
+    command = [str(build("load", is_tls=load.is_tls)), "127.0.0.1", str(port), "/"]
     command += [
         str(load.calls),
         str(load.seconds),
         str(load.warmup),
         str(load.size),
         load.mode,
+        "tls" if load.is_tls else "plain",
         _OPENINGS.get(load.mode, OPENING),
     ]
-    generator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=_pin_to_last)
+    generator = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=partial(settle_on, -1)
+    )
     assert generator.stdout is not None
+    assert generator.stderr is not None
     try:
         if generator.stdout.readline().strip() != b"steady":
-            raise CannotMeasure(f"the load generator could not open {load.calls} calls")
+            why = generator.stderr.read().decode(errors="replace").strip() or "the server took too long"
+            raise CannotMeasure(f"the load generator could not open {load.calls} calls: {why}")
         yield generator
     finally:
         generator.kill()
         generator.wait()
         generator.stdout.close()
+        generator.stderr.close()
 
 
 def measure(server: str, load: Load) -> Round:
@@ -106,19 +127,32 @@ def measure(server: str, load: Load) -> Round:
     port = free_port()
     environment = {"BENCHMARK_STALL": str(load.stall)}
     with (
-        running(command_for(server, load.server_work, port), core=0, port=port, env=environment) as process,
+        running(
+            command_for(server, load.server_work, port, is_tls=load.is_tls), core=0, port=port, env=environment
+        ) as process,
         generating(load, port) as generator,
     ):
         return watched_round(server, load, process, generator)
 
 
-def watched_round(server: str, load: Load, process: Measured, generator: subprocess.Popen[bytes]) -> Round:
-    """Wait for the end of a round that is past its warm-up; return what it showed."""
+def watched_round(
+    server: str,
+    load: Load,
+    process: Measured,
+    generator: subprocess.Popen[bytes],
+    *,
+    at_end: Callable[[], None] = lambda: None,
+) -> Round:
+    """Wait for the end of a round that is past its warm-up; return what it showed. The calls still run `at_end`."""
     assert generator.stdout is not None
     before, start = process.cpu, time.monotonic()
-    text = generator.stdout.read()
+    line = generator.stdout.readline()
     used, lasted = process.cpu - before, time.monotonic() - start
+    at_end()
+    text = generator.stdout.read()
     try:
+        if line.strip() != b"over":
+            raise ValueError
         return _round(server, load, json.loads(text), used, lasted)
     except ValueError:
         raise CannotMeasure(f"the load generator broke off with {generator.wait()}") from None
@@ -140,16 +174,13 @@ def _round(server: str, load: Load, found: dict[str, Any], used: float, lasted: 
         frames=found["received"],
         lost=lost,
         late=found["late"],
+        early=found["early"],
         longest_episode=found["longest_episode"],
         generator=found["generator_cpu"] / lasted,
         latency=Histogram.of(found["latency"]),
         slip=Histogram.of(found["slip"]),
         tail=Histogram.of(found["tail"]),
     )
-
-
-def _pin_to_last() -> None:
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
 
 
 @attrs.frozen(kw_only=True)
@@ -195,26 +226,45 @@ class Result:
             "frames": sum(r.frames for r in self.rounds),
             "lost": sum(r.lost for r in self.rounds),
             "late": sum(r.late for r in self.rounds),
+            "early": sum(r.early for r in self.rounds),
+            "doubtful": sum(r.is_doubtful for r in self.rounds),
             **spread,
             "latency": sorted(all_latency.counts.items()),
         }
 
 
 def compare(
-    servers: Sequence[str], loads: Sequence[Load], *, rounds: int, step: Callable[[str], None] = lambda _: None
+    servers: Sequence[str],
+    loads: Sequence[Load],
+    *,
+    rounds: int,
+    step: Callable[[str], None] = lambda _: None,
+    measure: Callable[[str, Load], Round] = measure,
 ) -> tuple[list[Result], dict[str, str]]:
-    """Measure every server under every load, in turns; return the results, and why others could not be measured."""
-    found: dict[tuple[str, Load], list[Round]] = {}
-    missing: dict[str, str] = {}
+    """Measure every server under every load, in turns; return the results, and why others could not be measured.
+
+    A server that fails under one load is not asked to bear it again, but may bear others.
+    """
+    found: dict[tuple[Load, str], list[Round]] = {(load, server): [] for load in loads for server in servers}
+    failed: dict[tuple[Load, str], str] = {}
     for _ in range(rounds):
-        for load in loads:
-            for server in servers:
-                step(f"{server}, {load.calls} {load.work}")
-                if server in missing:
-                    continue
+        for load, server in found:
+            step(f"{server}, {load}")
+            if (load, server) not in failed:
                 try:
-                    found.setdefault((server, load), []).append(measure(server, load))
+                    found[load, server].append(measure(server, load))
                 except CannotMeasure as error:
-                    missing[server] = str(error)
-    results = [Result(server=server, load=load, rounds=all_rounds) for (server, load), all_rounds in found.items()]
-    return [result for result in results if result.rounds], missing
+                    failed[load, server] = str(error)
+    results = [Result(server=server, load=load, rounds=each) for (load, server), each in found.items() if each]
+    return results, _missing(servers, loads, failed)
+
+
+def _missing(servers: Sequence[str], loads: Sequence[Load], failed: dict[tuple[Load, str], str]) -> dict[str, str]:
+    missing: dict[str, str] = {}
+    for server in servers:
+        own = {load: why for (load, name), why in failed.items() if name == server}
+        if len(own) == len(loads):
+            missing[server] = next(iter(own.values()))
+        else:
+            missing |= {f"{server}, {load}": why for load, why in own.items()}
+    return missing

@@ -1,117 +1,16 @@
-"""Everything that the page on performance shows, from one run."""
+"""The page on performance: its tables and pictures, from what was measured."""
 
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import capacity, frame, machine, memory, plots, servers
-from benchmarks.load import Load, compare, generating, watched_round
+from benchmarks import plots
 from benchmarks.machine import CannotMeasure
-from benchmarks.show import progress
 
-_SIZES = (1, 50, 200, 500, 1000)
-
-
-def capacities(
-    chosen: Sequence[str], *, seconds: float, rounds: int, quick: bool = False, is_quiet: bool = False
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Search every server's capacity, in turns; return medians with their spread."""
-    found: dict[str, list[capacity.Capacity]] = {}
-    missing: dict[str, str] = {}
-    with progress(len(chosen) * rounds * 8, quiet=is_quiet) as step:
-        for _ in range(1 if quick else rounds):
-            for server in chosen:
-                if server in missing:
-                    continue
-                try:
-                    if quick:
-                        each = capacity.search(server, start=20, seconds=0.5, precision=1.0, most=20, step=step)
-                    else:
-                        each = capacity.search(server, seconds=seconds, step=step)
-                    found.setdefault(server, []).append(each)
-                except CannotMeasure as error:
-                    missing[server] = str(error)
-    return [_summary(server, all_rounds) for server, all_rounds in found.items()], missing
-
-
-def _summary(server: str, rounds: list[capacity.Capacity]) -> dict[str, Any]:
-    calls = [each.calls for each in rounds]
-    last = [step for each in rounds for step in each.steps if step.load.calls == each.calls]
-    return {
-        "server": server,
-        "calls": statistics.median_low(calls),
-        "least": min(calls),
-        "most": max(calls),
-        "cpu": statistics.median(step.cpu for step in last) if last else 0.0,
-        "generator": max((step.generator for step in last), default=0.0),
-        "is_generator_bound": any(each.is_generator_bound for each in rounds),
-        "steps": [
-            {"calls": step.load.calls, "p99": step.latency.percentile(0.99), "lost": step.lost}
-            for each in rounds
-            for step in each.steps
-        ],
-    }
-
-
-def soak(load: Load, server: str = "callstream") -> dict[str, Any]:
-    """Run one load for long; return what became of memory and frames."""
-    port = machine.free_port()
-    with (
-        machine.running(servers.command_for(server, load.work, port), core=0, port=port) as process,
-        generating(load, port) as generator,
-    ):
-        before = process.memory
-        found = watched_round(server, load, process, generator)
-        grown = process.memory - before
-    return {
-        "seconds": load.seconds,
-        "calls": load.calls,
-        "frames": found.frames,
-        "lost": found.lost,
-        "p99_ms": found.latency.percentile(0.99),
-        "p99.99_ms": found.latency.percentile(0.9999),
-        "grown_KiB": grown / 1024,
-    }
-
-
-def measure_all(*, rounds: int, seconds: float, save: Callable[[dict[str, Any]], None]) -> None:
-    """Measure everything, the longest last; give what there is to `save` after each part, as `write` takes it."""
-    everybody = servers.names()
-    found: dict[str, Any] = {"machine": machine.describe(), "rounds": rounds}
-
-    def run(chosen: Sequence[str], loads: Sequence[Load]) -> dict[str, Any]:
-        with progress(len(chosen) * len(loads) * rounds) as step:
-            results, missing = compare(chosen, loads, rounds=rounds, step=step)
-        return {"measured": [result.as_json() for result in results], "missing": missing}
-
-    def loads(work: str, sizes: Sequence[int], **more: Any) -> list[Load]:
-        return [Load(work=work, calls=calls, seconds=seconds, **more) for calls in sizes]
-
-    def capacity_part() -> dict[str, Any]:
-        measured, missing = capacities(everybody, seconds=seconds, rounds=rounds)
-        return {"capacities": measured, "missing": missing}
-
-    stalls = [each for ms in (50, 100, 200) for each in loads("stalled", (200,), stall=ms)]
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "frame": frame.run,
-        "memory": lambda: {"bytes_per_call": memory.run(calls=500)},
-        "bargein": lambda: run(("callstream",), loads("bargein", (200,))),
-        "echo": lambda: run(everybody, loads("echo", (200,))),
-        "saturated": lambda: run(everybody, loads("saturated", (50,))),
-        "pacing": lambda: run(("callstream", "picows-uvloop", "c-epoll"), loads("duplex", _SIZES)),
-        "stalled": lambda: run(("callstream",), stalls),
-        "capacity": capacity_part,
-    }
-    for name, measure_part in parts.items():
-        found[name] = measure_part()
-        save(found)
-
-
-# The page
+Part = dict[str, Any]
 
 
 def write(found: dict[str, Any], docs: Path) -> None:
@@ -120,37 +19,48 @@ def write(found: dict[str, Any], docs: Path) -> None:
     text = page.read_text()
     for name, table in _tables(found).items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text = marked.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]
+        text, places = marked.subn(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]
+        if not places:
+            raise CannotMeasure(f"no place for a table in {page}: add lines <!-- {name} --> and <!-- end -->")
     page.write_text(text)
     images = docs / "images"
     images.mkdir(exist_ok=True)
     if "capacity" in found:
-        plots.capacities(found["capacity"]["capacities"], images / "capacity.png")
+        plots.picture([plots.capacities], found["capacity"]["capacities"], images / "capacity.png")
     if "echo" in found:
-        plots.cost_by_server(found["echo"]["measured"], images / "cost.png")
+        plots.picture([plots.cost_by_server], found["echo"]["measured"], images / "cost.png")
     if "pacing" in found:
-        plots.survival([r for r in found["pacing"]["measured"] if r["calls"] == 200], images / "lateness.png")
+        plots.picture([plots.survival, plots.calls_against_p99], found["pacing"]["measured"], images / "lateness.png")
+
+
+def recovery(r: Part) -> float:
+    """Return how many milliseconds frames were still late after a stall was over."""
+    return max(float(r["longest_episode"]["median"]) - float(r["stall"]), 0.0)
+
+
+def calls_of(r: Part) -> str:
+    """Return a capacity; where the server was not the end of it, it is at least that."""
+    return f"≥ {r['calls']}" if r["is_bound_by_generator"] else str(r["calls"])
 
 
 def _tables(found: dict[str, Any]) -> dict[str, str]:
     host = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["machine"].items())
-    forms: dict[str, Callable[[dict[str, Any]], str]] = {
+    forms: dict[str, Callable[[Part], str]] = {
         "capacity": _capacity_table,
         "echo": lambda part: _load_table(part, ("cpu", "core", "p50", "p99")),
+        "tls": lambda part: _load_table(part, ("cpu", "core", "p50", "p99")),
         "saturated": lambda part: _load_table(part, ("cpu",)),
-        "pacing": lambda part: _load_table(part, ("core", "p50", "p99", "p99.9", "max")),
+        "sizes": _size_tables,
+        "pacing": lambda part: _load_table(part, ("core", "p50", "p99", "p99.9", "p99.99", "max")),
         "stalled": lambda part: _stall_table(part["measured"]),
         "bargein": lambda part: _bargein_table(part["measured"]),
+        "pauses": lambda part: _pause_table(part["pauses"]),
         "memory": lambda part: f"{part['bytes_per_call'] / 1024:.1f} KiB per idle call.",
         "frame": _frame_table,
     }
     tables = {name: form(found[name]) for name, form in forms.items() if name in found}
-    return tables | {"machine": f"{host}; medians of {found['rounds']} rounds."}
-
-
-def _frame_table(part: dict[str, Any]) -> str:
-    rows = [(name, *(f"{times[key]:.2f}" for key in ("median", "least", "most"))) for name, times in part.items()]
-    return _rows(("work", "median µs", "least", "most"), rows)
+    rounds = "one round" if found["rounds"] == 1 else f"medians of {found['rounds']} rounds"
+    return tables | {"machine": f"{host}; {rounds}."}
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -159,49 +69,90 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def _capacity_table(part: dict[str, Any]) -> str:
+def _not_measured(part: Part) -> str:
+    """Return a line for each server that could not be measured: one missing is not hidden."""
+    return "".join(f"\n\n{name}: not measured: {' '.join(why.split())}" for name, why in part["missing"].items())
+
+
+def _frame_table(part: Part) -> str:
+    rows = [(name, *(f"{times[key]:.2f}" for key in ("median", "least", "most"))) for name, times in part.items()]
+    return _rows(("work", "median µs", "least", "most"), rows)
+
+
+def _capacity_table(part: Part) -> str:
     ours = next((r["calls"] for r in part["capacities"] if r["server"] == "callstream"), 0)
     rows: list[tuple[object, ...]] = []
     for r in sorted(part["capacities"], key=lambda r: -int(r["calls"])):
-        spread = f"{r['calls']} ({r['least']}..{r['most']})"
+        spread = f"{calls_of(r)} ({r['least']}..{r['most']})"
         ratio = f"{ours / r['calls']:.2f}" if r["calls"] else "-"
-        rows.append((r["server"], spread, ratio, f"{r['cpu']:.1f}", "yes" if r["is_generator_bound"] else "no"))
-    rows += [(name, f"not measured: {why}", "", "", "") for name, why in part["missing"].items()]
-    head = ("server", "calls per core", "callstream is … times that", "CPU µs per frame", "limited by the generator")
-    return _rows(head, rows) + "\n\n![Duplex calls per core, by server](images/capacity.png)"
+        rows.append(
+            (r["server"], spread, ratio, f"{r['cpu']:.1f}", f"{r['generator'] * 100:.0f} / {r['slip_p99']:.2f}")
+        )
+    head = ("server", "calls per core", "callstream is … times that", "CPU µs per frame", _GENERATOR)
+    note = "\n\n≥: the generator, or the end of the search, was the limit; the server carries more."
+    note *= any(r["is_bound_by_generator"] for r in part["capacities"])
+    return f"{_rows(head, rows)}{note}{_not_measured(part)}\n\n![Duplex calls per core, by server](images/capacity.png)"
 
 
+_GENERATOR = "generator % / its p99 slip ms"
 _FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
     "cpu": ("CPU µs per frame", lambda x: f"{x:.1f}"),
     "core": ("core %", lambda x: f"{x * 100:.0f}"),
 }
 
 
-def _load_table(part: dict[str, Any], keys: Sequence[str]) -> str:
+def _load_table(part: Part, keys: Sequence[str]) -> str:
     heads = [_FORMS[key][0] if key in _FORMS else f"{key} ms" for key in keys]
-    rows: list[list[str]] = []
-    for r in part["measured"]:
-        row = [r["server"], str(r["calls"])]
-        for key in keys:
-            form = _FORMS[key][1] if key in _FORMS else lambda x: f"{x:.2f}"
-            row.append(f"{form(r[key]['median'])} ({form(r[key]['least'])}..{form(r[key]['most'])})")
-        rows.append([*row, str(r["lost"]), f"{r['generator']['median'] * 100:.0f} / {r['slip_p99']['median']:.2f}"])
-    rows += [[name, f"not measured: {why}"] for name, why in part["missing"].items()]
-    return _rows(("server", "calls", *heads, "lost", "generator % / its p99 slip ms"), rows)
+    rows = [
+        [r["server"], str(r["calls"]), *(_spread(r, key) for key in keys), str(r["lost"]), _generator(r)]
+        for r in part["measured"]
+    ]
+    return _rows(("server", "calls", *heads, "lost", _GENERATOR), rows) + _not_measured(part)
 
 
-def _stall_table(measured: list[dict[str, Any]]) -> str:
-    rows = []
-    for r in measured:
-        episode = r["longest_episode"]["median"]
-        rows.append((r["stall"], r["calls"], r["lost"], r["late"], f"{max(episode - r['stall'], 0):.1f}"))
+def _spread(r: Part, key: str) -> str:
+    form = _FORMS[key][1] if key in _FORMS else lambda x: f"{x:.2f}"
+    return f"{form(r[key]['median'])} ({form(r[key]['least'])}..{form(r[key]['most'])})"
+
+
+def _generator(r: Part) -> str:
+    """Return how busy and late the generator was; with a mark where what was measured may be its own."""
+    return f"{r['generator']['median'] * 100:.0f} / {r['slip_p99']['median']:.2f}" + " !" * bool(r["doubtful"])
+
+
+def _size_tables(part: Part) -> str:
+    """Return one table: a row for each server and size; paced, and saturated, and both over TLS."""
+    kinds = [("echo", False), ("echo", True), ("saturated", False), ("saturated", True)]
+    found = {(r["server"], r["calls"], r["work"], r["is_tls"]): r for r in part["measured"]}
+    rows: list[tuple[object, ...]] = []
+    for server, calls in dict.fromkeys((r["server"], r["calls"]) for r in part["measured"]):
+        mine = [found.get((server, calls, *kind)) for kind in kinds]
+        costs = [_spread(r, "cpu") if r else "-" for r in mine]
+        late = [_spread(r, "p99") + " !" * bool(r["doubtful"]) if r else "-" for r in mine[:2]]
+        rows.append((server, calls, *costs, *late))
+    head = ("CPU µs: paced", "paced, TLS", "saturated", "saturated, TLS", "p99 ms: paced", "paced, TLS")
+    return _rows(("server", "calls", *head), rows) + _not_measured(part)
+
+
+def _stall_table(measured: list[Part]) -> str:
+    rows = [(r["stall"], r["calls"], r["lost"], r["late"], f"{recovery(r):.1f}") for r in measured]
     return _rows(("stall ms, once a second", "calls", "lost", "frames over 5 ms late", "recovery ms"), rows)
 
 
-def _bargein_table(measured: list[dict[str, Any]]) -> str:
+def _bargein_table(measured: list[Part]) -> str:
     rows = []
     for r in measured:
         for name, key in (("the clear on the wire", ""), ("the last audio byte", "tail_")):
             numbers = [f"{r[key + share]['median']:.2f}" for share in ("p50", "p99", "max")]
             rows.append((r["calls"], name, *numbers, r["frames"], r["lost"]))
     return _rows(("calls", "from `clear()` to", "p50 ms", "p99", "max", "clears", "lost"), rows)
+
+
+def _pause_table(measured: list[Part]) -> str:
+    rows = []
+    for r in measured:
+        times = [f"{r[key]:.2f}" for key in ("pause_p50", "pause_p99", "pause_max")]
+        often = (f"{r['per_second']:.1f}", r["full"])
+        rows.append((r["habit"], r["calls"], *often, *times, f"{r['share'] * 100:.2f}", f"{r['collect_all']:.1f}"))
+    head = ("collections a second", "full ones", "p50 ms", "p99 ms", "max ms", "% of the time", "one of everything, ms")
+    return _rows(("heap", "live calls", *head), rows)

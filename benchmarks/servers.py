@@ -1,14 +1,14 @@
-"""Servers to compare: `python -m benchmarks.servers NAME WORK PORT`. Each does the same work, in its usual way.
+"""Servers to compare: `python -m benchmarks.servers NAME WORK PORT [PEM]`. Each does the same work, in its usual way.
 
 `echo` sends every binary message back. `duplex` drops what it hears and sends a stream of its own, a stamped frame per
-20 ms and call on an absolute grid. `bargein` and `stalled` are callstream's alone.
+20 ms and call on an absolute grid. `bargein` and `stalled` are callstream's alone. With a PEM file it speaks TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 import attrs
 import trio
 
-from benchmarks.machine import CannotMeasure, build, python
+from benchmarks.machine import CannotMeasure, build, certificate, python
+from benchmarks.peers import heap
 
 
 @attrs.frozen
@@ -28,7 +29,6 @@ class Peer:
     module: str
     is_trio: bool = False
     uses_uvloop: bool = False
-    arguments: tuple[str, ...] = ()
 
 
 PEERS = {
@@ -38,8 +38,11 @@ PEERS = {
     "websockets": Peer(("websockets",), "benchmarks.peers.on_websockets"),
     "websockets-uvloop": Peer(("websockets", "uvloop"), "benchmarks.peers.on_websockets", uses_uvloop=True),
     "aiohttp": Peer(("aiohttp",), "benchmarks.peers.on_aiohttp"),
+    "aiohttp-uvloop": Peer(("aiohttp", "uvloop"), "benchmarks.peers.on_aiohttp", uses_uvloop=True),
     "picows-uvloop": Peer(("picows", "uvloop"), "benchmarks.peers.on_picows", uses_uvloop=True),
-    "fastapi": Peer(("fastapi", "uvicorn", "websockets"), "benchmarks.peers.on_fastapi"),
+    "fastapi-uvloop": Peer(
+        ("fastapi", "uvicorn", "websockets", "uvloop"), "benchmarks.peers.on_fastapi", uses_uvloop=True
+    ),
 }
 
 
@@ -66,40 +69,46 @@ def _from_tree(tree: str) -> list[str]:
     return ["env", f"PYTHONPATH={source}"]
 
 
-def command_for(name: str, work: str, port: int) -> list[str]:
+def command_for(name: str, work: str, port: int, *, is_tls: bool = False) -> list[str]:
     """Return the command that runs a server; `CannotMeasure` where its library is missing.
 
     `callstream@PATH` is callstream from the source tree at PATH.
     """
     name, _, tree = name.partition("@")
     if tree and is_ours(name):
-        return [*_from_tree(tree), *command_for(name, work, port)]
+        return [*_from_tree(tree), *command_for(name, work, port, is_tls=is_tls)]
+    secrets = [str(certificate())] if is_tls else []
     if name == "c-epoll":
-        return [str(build("echo")), str(port), work]
+        return [str(build("echo", is_tls=is_tls)), str(port), work, *secrets]
     peer = PEERS.get(name)
     if peer is None:
         raise CannotMeasure(f"unknown server {name!r}; there are {', '.join(names())}")
     missing = [module for module in peer.needs if importlib.util.find_spec(module) is None]
     if missing:
         raise CannotMeasure(f"{' and '.join(missing)} not installed: pip install 'callstream[bench]'")
-    return python("benchmarks.servers", name, work, str(port))
+    return python("benchmarks.servers", name, work, str(port), *secrets)
 
 
 def main() -> None:
     """Run one server until it is stopped."""
-    name, work, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    name, work, port, *secrets = sys.argv[1:]
     peer = PEERS[name]
-    run: Callable[[str, int], Coroutine[Any, Any, None]] = importlib.import_module(peer.module).run
-    gc.collect()
-    gc.freeze()
+    run: Callable[[str, int, ssl.SSLContext | None], Coroutine[Any, Any, None]]
+    run = importlib.import_module(peer.module).run
+    tls = None
+    if secrets:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(secrets[0])
+    heap.watch()
+    heap.freeze()
     if peer.is_trio:
-        trio.run(run, work, port)
+        trio.run(run, work, int(port), tls)
         return
     loop_factory = None
     if peer.uses_uvloop:
         loop_factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(run(work, port))
+        runner.run(run(work, int(port), tls))
 
 
 if __name__ == "__main__":

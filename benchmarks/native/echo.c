@@ -1,12 +1,15 @@
 /* The floor: a WebSocket server in one epoll loop, with nothing around it.
  *
- * echo PORT echo      sends every binary message back
- * echo PORT duplex    drops what it hears, and sends a stream of its own: a stamped frame per 20 ms and call
+ * echo PORT echo [PEM]      sends every binary message back
+ * echo PORT duplex [PEM]    hears, and sends a stream of its own: a stamped frame per 20 ms and call
+ *
+ * With a PEM file of a key and its certificate it speaks TLS.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "wire.h"
+
 #define BUFFER 65536
 #define PERIOD 20000000ull
 
 struct peer {
-    int fd, is_open;
+    struct wire wire;
+    int is_open;
     size_t have;
     uint64_t due, sent;
     struct peer *before, *after; /* the ring of streams, by due time: one period for all keeps it in order */
@@ -57,7 +63,7 @@ static uint64_t send_due(uint64_t now) {
         p->sent++, p->due += PERIOD;
         unlink_peer(p);
         /* A stream that cannot be sent any more ends; its socket tells the rest. */
-        if (send(p->fd, frame, sizeof frame, MSG_NOSIGNAL) == sizeof frame) link_behind(ring.before, p);
+        if (wire_write(&p->wire, frame, sizeof frame) == sizeof frame) link_behind(ring.before, p);
     }
     return ring.after == &ring ? 0 : ring.after->due;
 }
@@ -114,7 +120,7 @@ static int shake(struct peer *p) {
     n = snprintf(answer, sizeof answer,
                  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                  "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: media\r\n\r\n", accept);
-    if (send(p->fd, answer, n, MSG_NOSIGNAL) != n) return 0;
+    if (wire_write(&p->wire, answer, n) != n) return 0;
     size_t used = end + 4 - (char *)p->in;
     memmove(p->in, p->in + used, p->have - used);
     p->have -= used;
@@ -126,8 +132,30 @@ static int shake(struct peer *p) {
     return 1;
 }
 
+static void unmask(unsigned char *payload, size_t length, const unsigned char *mask) {
+    uint32_t key, word;
+    size_t i = 0;
+    memcpy(&key, mask, 4);
+    for (; i + 4 <= length; i += 4) {
+        memcpy(&word, payload + i, 4);
+        word ^= key;
+        memcpy(payload + i, &word, 4);
+    }
+    for (; i < length; i++) payload[i] ^= ((unsigned char *)&key)[i & 3];
+}
+
+/* Send a message back: its head, shorter without a mask, goes where the old one was. */
+static int answer(struct peer *p, unsigned char *payload, size_t length) {
+    unsigned char *out = payload - (length < 126 ? 2 : 4);
+    out[0] = 0x82;
+    if (length < 126) out[1] = length;
+    else out[1] = 126, out[2] = length >> 8, out[3] = length & 255;
+    ssize_t size = payload - out + length;
+    return wire_write(&p->wire, out, size) == size;
+}
+
 static int serve(struct peer *p) {
-    ssize_t n = recv(p->fd, p->in + p->have, BUFFER - 1 - p->have, 0);
+    ssize_t n = wire_read(&p->wire, p->in + p->have, BUFFER - 1 - p->have);
     if (n <= 0) return n < 0 && errno == EAGAIN;
     p->have += n;
     if (!p->is_open && (!shake(p) || !p->is_open)) return p->is_open || n > 0;
@@ -144,23 +172,9 @@ static int serve(struct peer *p) {
         mask = f + head - 4, payload = f + head;
         int opcode = f[0] & 15;
         if (opcode == 8) return 0;
-        if (opcode == 2 && !is_duplex) {
-            uint32_t key;
-            memcpy(&key, mask, 4);
-            size_t i = 0;
-            for (; i + 4 <= length; i += 4) {
-                uint32_t word;
-                memcpy(&word, payload + i, 4);
-                word ^= key;
-                memcpy(payload + i, &word, 4);
-            }
-            for (; i < length; i++) payload[i] ^= ((unsigned char *)&key)[i & 3];
-            unsigned char *out = payload - (length < 126 ? 2 : 4);
-            out[0] = 0x82;
-            if (length < 126) out[1] = length;
-            else out[1] = 126, out[2] = length >> 8, out[3] = length & 255;
-            size_t size = payload - out + length;
-            if (send(p->fd, out, size, MSG_NOSIGNAL) != (ssize_t)size) return 0;
+        if (opcode == 2) {
+            unmask(payload, length, mask);
+            if (!is_duplex && !answer(p, payload, length)) return 0;
         }
         at += head + length;
     }
@@ -169,20 +183,36 @@ static int serve(struct peer *p) {
     return 1;
 }
 
-int main(int argc, char **argv) {
-    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), poll = epoll_create1(0);
+static int begin(const char *port) {
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (argc != 3) return 2;
-    is_duplex = !strcmp(argv[2], "duplex");
-    address.sin_port = htons(atoi(argv[1]));
+    address.sin_port = htons(atoi(port));
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024)) {
         perror("echo");
-        return 1;
+        exit(1);
     }
+    signal(SIGPIPE, SIG_IGN);
+    return listener;
+}
+
+static void admit(int listener, int poll, int is_tls) {
+    int one = 1;
+    struct peer *p = calloc(1, sizeof *p);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
+    p->wire.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    setsockopt(p->wire.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (is_tls) wire_secure(&p->wire, 1);
+    epoll_ctl(poll, EPOLL_CTL_ADD, p->wire.fd, &event);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) return 2;
+    if (argc > 3) tls_begin(argv[3]);
+    is_duplex = !strcmp(argv[2], "duplex");
+    int listener = begin(argv[1]), poll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN}, ready[1024];
     epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
-    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     event.data.ptr = &ring;
     epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
     for (uint64_t armed = 0;;) {
@@ -196,16 +226,12 @@ int main(int argc, char **argv) {
         for (int i = 0; i < n; i++) {
             struct peer *p = ready[i].data.ptr;
             if (!p) {
-                p = calloc(1, sizeof *p);
-                p->fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-                setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                event.data.ptr = p;
-                epoll_ctl(poll, EPOLL_CTL_ADD, p->fd, &event);
+                admit(listener, poll, argc > 3);
             } else if (p == &ring) {
                 if (read(timer, &ticks, 8) < 0) continue;
             } else if (!serve(p)) {
                 unlink_peer(p);
-                close(p->fd);
+                wire_close(&p->wire);
                 free(p);
             }
         }

@@ -1,22 +1,24 @@
 /* Load for WebSocket servers: many calls, paced on an absolute schedule (open loop).
  *
- * load HOST PORT PATH CALLS SECONDS WARMUP BYTES MODE OPENING
+ * load HOST PORT PATH CALLS SECONDS WARMUP BYTES MODE WIRE OPENING
  *
  * MODE  echo       one masked binary message of BYTES bytes per call and 20 ms, each call at its own phase
  *       saturated  the next one as soon as the last came back
  *       duplex     as echo, but what comes back is a stream of the server's own, and is held against its grid
- *       bargein    nothing is sent but a key press per second and call; the server is to clear its playout
+ *       bargein    as duplex, and each call presses a key once a second; the server is to clear its playout
  *       idle       nothing at all
  *
- * OPENING is a text sent first. A frame carries the time at which it was due (nanoseconds of CLOCK_MONOTONIC) and its
+ * WIRE is plain or tls. OPENING is a text sent first. A frame carries the time at which it was due (nanoseconds of CLOCK_MONOTONIC) and its
  * number, in both directions, so that whoever is late shows it, the generator too: its own lateness is its slip.
- * A line "steady" on standard output marks the end of the warm-up; then comes the result, one JSON object.
+ * A line "steady" on standard output marks the end of the warm-up, a line "over" the end of what is measured; what was
+ * due by then has half a second more to come. Then comes the result, one JSON object.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,28 +30,33 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "wire.h"
+
 #define PERIOD 20000000ull
 #define BUFFER 131072
 #define BUCKETS 200000 /* of 10 microseconds: up to two seconds */
 #define LATE 5000000ull
 #define GATHER_FROM 400 /* Calls from which the generator, too, looks at its sockets on a tick: it must stay cheap. */
 #define TICK 250000ull
+#define PATIENCE 45 /* Seconds for all calls to open; a server that takes longer is overloaded. */
+#define EARLY 1000000ull
 
 enum mode { ECHO, SATURATED, DUPLEX, BARGEIN, IDLE };
 static const char *const modes[] = {"echo", "saturated", "duplex", "bargein", "idle"};
 
 struct call {
-    int fd;
+    struct wire wire;
     uint64_t due;
     uint64_t sent, received;
     uint64_t grid, in_window; /* duplex: a moment of the server's grid; frames due while it was measured */
-    uint64_t flushed, audio_at, last_audio; /* bargein: the clear, the last frame before it, and before that */
+    uint64_t pressed, flushed, audio_at; /* bargein: when the key was due, when the clear came, and the last old frame */
+    uint64_t generation;                 /* bargein: how many clears the server had called for when it made a frame */
     size_t have;
     unsigned char *in;
 };
 
 static uint32_t latency[BUCKETS], slip[BUCKETS], tail[BUCKETS];
-static uint64_t out_of_order, broken, sent_total, received_total, late, episode_from, episode_to, longest;
+static uint64_t out_of_order, broken, sent_total, received_total, late, early, episode_from, episode_to, longest;
 static uint64_t steady_from = UINT64_MAX, steady_to;
 static enum mode mode;
 static uint32_t random_state = 2463534242u;
@@ -95,8 +102,15 @@ static void send_frame(struct call *c, int opcode, const unsigned char *payload,
         head = 4;
     }
     memcpy(out + head, &random_state, 4);
-    for (size_t i = 0; i < size; i++) out[head + 4 + i] = payload[i] ^ out[head + (i & 3)];
-    ssize_t n = send(c->fd, out, head + 4 + size, MSG_NOSIGNAL);
+    uint64_t mask = random_state * 0x100000001ull, word;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&word, payload + i, 8);
+        word ^= mask;
+        memcpy(out + head + 4 + i, &word, 8);
+    }
+    for (; i < size; i++) out[head + 4 + i] = payload[i] ^ out[head + (i & 3)];
+    ssize_t n = wire_write(&c->wire, out, head + 4 + size);
     if (n != (ssize_t)(head + 4 + size)) broken++;
 }
 
@@ -107,7 +121,7 @@ static void send_audio(struct call *c, uint64_t due, size_t size) {
     send_frame(c, 2, payload, size);
     c->sent++;
     if (is_measured(due)) {
-        sent_total++;
+        if (mode != BARGEIN) sent_total++;
         count(slip, now_ns() - due);
     }
 }
@@ -127,15 +141,16 @@ static void take_audio(struct call *c, const unsigned char *payload, size_t size
     memcpy(&sequence, payload + 8, 8);
     if (mode == BARGEIN) {
         /* The first frame after a clear carries the moment at which the server called for it. */
-        if (c->flushed && due) {
-            if (is_measured(due)) {
+        if (!due) {
+            if (sequence <= c->generation) c->audio_at = now;
+        } else if (c->flushed) {
+            if (is_measured(c->pressed)) {
                 received_total++;
                 count(latency, c->flushed > due ? c->flushed - due : 0);
-                count(tail, c->last_audio > due ? c->last_audio - due : 0);
+                count(tail, c->audio_at > due ? c->audio_at - due : 0);
             }
-            c->flushed = 0;
-        } else
-            c->audio_at = now;
+            c->flushed = 0, c->generation = sequence;
+        }
         return;
     }
     if (sequence != c->received) out_of_order++;
@@ -146,6 +161,7 @@ static void take_audio(struct call *c, const unsigned char *payload, size_t size
         received_total++, c->in_window++;
         count(latency, lateness);
         if (lateness > LATE) note_late(due, now);
+        if (now + EARLY < due) early++;
     }
     if (mode == SATURATED) send_audio(c, now, size);
 }
@@ -156,11 +172,11 @@ static void take_text(struct call *c, const unsigned char *text, size_t length, 
     if (length == 10 && !memcmp(text, "GET_STATUS", 10))
         send_frame(c, 1, (const unsigned char *)status, sizeof status - 1);
     else if (length == 11 && !memcmp(text, "FLUSH_MEDIA", 11))
-        c->flushed = now, c->last_audio = c->audio_at;
+        c->flushed = now;
 }
 
 static int read_call(struct call *c, size_t size) {
-    ssize_t n = recv(c->fd, c->in + c->have, BUFFER - c->have, 0);
+    ssize_t n = wire_read(&c->wire, c->in + c->have, BUFFER - c->have);
     if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EINTR);
     c->have += n;
     size_t at = 0;
@@ -189,23 +205,24 @@ static int read_call(struct call *c, size_t size) {
     return 1;
 }
 
-static void open_call(struct call *c, const char *host, int port, const char *path, const char *opening) {
+static void open_call(struct call *c, const char *host, int port, const char *path, int is_tls) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     char head[2048];
     int one = 1;
     inet_pton(AF_INET, host, &address.sin_addr);
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address)) die("connect");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int fd = c->wire.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (is_tls && !wire_secure(&c->wire, 0)) die("TLS");
     int n = snprintf(head, sizeof head,
                      "GET %s HTTP/1.1\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      "Host: %s:%d\r\nSec-WebSocket-Protocol: media\r\n"
                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
                      path, host, port);
-    if (send(c->fd, head, n, MSG_NOSIGNAL) != n) die("send");
+    if (wire_write(&c->wire, head, n) != n) die("send");
     size_t have = 0;
     while (have < sizeof head - 1) {
-        ssize_t got = recv(c->fd, head + have, 1, 0);
+        ssize_t got = wire_read(&c->wire, head + have, 1);
         if (got <= 0) die("handshake");
         have += got;
         if (have >= 4 && !memcmp(head + have - 4, "\r\n\r\n", 4)) break;
@@ -214,15 +231,15 @@ static void open_call(struct call *c, const char *host, int port, const char *pa
         fprintf(stderr, "load: the server answered %.40s\n", head);
         exit(1);
     }
-    if (*opening) send_frame(c, 1, (const unsigned char *)opening, strlen(opening));
-    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
     c->in = malloc(BUFFER);
 }
 
 static void press_key(struct call *c) {
     static const char key[] = "DTMF_END channel_id:1 digit:1";
     send_frame(c, 1, (const unsigned char *)key, sizeof key - 1);
-    if (is_measured(c->due)) sent_total++, count(slip, now_ns() - c->due);
+    c->pressed = c->due;
+    if (is_measured(c->due)) sent_total++;
 }
 
 /* How many frames of the server's streams were due and never came. */
@@ -243,6 +260,11 @@ static double cpu_seconds(void) {
     return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
+static void say(const char *what) {
+    puts(what);
+    fflush(stdout);
+}
+
 static void arm(int timer, uint64_t wake, uint64_t interval) {
     struct itimerspec spec = {.it_value = {.tv_sec = wake / 1000000000ull, .tv_nsec = wake % 1000000000ull},
                               .it_interval = {.tv_nsec = interval}};
@@ -259,17 +281,16 @@ static void serve_ready(int poll, int timer, size_t size, int patience) {
             if (read(timer, &ticks, 8) < 0) continue;
         } else if (!read_call(c, size)) {
             broken++;
-            epoll_ctl(poll, EPOLL_CTL_DEL, c->fd, NULL);
+            epoll_ctl(poll, EPOLL_CTL_DEL, c->wire.fd, NULL);
         }
     }
 }
 
-/* Run until the end; return the processor time used since the warm-up was over. */
+/* Run until the end; return the processor time used between the warm-up and the end of what is measured. */
 static double run(struct call *all, int calls, int poll, double seconds, double warmup, size_t size) {
     int timer, next = 0;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     int is_steady = 0, sends = mode == ECHO || mode == DUPLEX || mode == BARGEIN, gathers = sends && calls >= GATHER_FROM;
-    uint64_t period = mode == BARGEIN ? 1000000000ull : PERIOD;
     uint64_t start = now_ns() + 50000000ull, steady = start + (uint64_t)(warmup * 1e9), armed = 0;
     uint64_t end = steady + (uint64_t)(seconds * 1e9), drain = end + (mode == SATURATED ? 0 : 500000000ull);
     double used = 0;
@@ -278,24 +299,29 @@ static double run(struct call *all, int calls, int poll, double seconds, double 
     if (!gathers) epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
     if (gathers) arm(timer, start, TICK);
     for (int i = 0; i < calls; i++) {
-        all[i].due = start + period * i / calls;
+        all[i].due = start + PERIOD * i / calls;
         if (mode == SATURATED) send_audio(&all[i], now_ns(), size);
     }
     for (uint64_t now = now_ns(); now < drain; now = now_ns()) {
         if (!is_steady && now >= steady) {
             is_steady = 1;
             used = cpu_seconds();
-            printf("steady\n");
-            fflush(stdout);
+            say("steady");
+        }
+        if (is_steady == 1 && now >= end) {
+            is_steady = 2;
+            used = cpu_seconds() - used;
+            say("over");
         }
         while (sends && now >= all[next].due && all[next].due < end) {
-            if (mode == BARGEIN) press_key(&all[next]);
-            else send_audio(&all[next], all[next].due, size);
-            all[next].due += period;
+            send_audio(&all[next], all[next].due, size);
+            if (mode == BARGEIN && (all[next].sent + next) % 50 == 0) press_key(&all[next]);
+            all[next].due += PERIOD;
             next = (next + 1) % calls;
         }
         uint64_t wake = sends && all[next].due < end ? all[next].due : now + 10000000ull;
         if (!is_steady && wake > steady) wake = steady;
+        if (now < end && wake > end) wake = end;
         if (wake > drain) wake = drain;
         if (!gathers && wake != armed) arm(timer, armed = wake, 0);
         uint64_t ticks;
@@ -303,29 +329,45 @@ static double run(struct call *all, int calls, int poll, double seconds, double 
         if (gathers && read(timer, &ticks, 8) < 0) continue;
         serve_ready(poll, timer, size, gathers ? 0 : 100);
     }
-    return cpu_seconds() - used;
+    if (is_steady < 2) used = cpu_seconds() - used, say("over");
+    return used;
+}
+
+/* Open all calls; those that are open are read meanwhile, lest their streams pile up. */
+static struct call *open_all(char **argv, int calls, int poll, size_t size) {
+    struct call *all = calloc(calls, sizeof *all);
+    struct epoll_event event = {.events = EPOLLIN};
+    int is_tls = !strcmp(argv[9], "tls");
+    alarm(PATIENCE);
+    if (is_tls) tls_begin(NULL);
+    for (int i = 0; i < calls; i++) {
+        open_call(&all[i], argv[1], atoi(argv[2]), argv[3], is_tls);
+        if (*argv[10]) send_frame(&all[i], 1, (const unsigned char *)argv[10], strlen(argv[10]));
+        event.data.ptr = &all[i];
+        epoll_ctl(poll, EPOLL_CTL_ADD, all[i].wire.fd, &event);
+        serve_ready(poll, -1, size, 0);
+    }
+    return all;
 }
 
 int main(int argc, char **argv) {
-    if (argc != 10) return 2;
+    if (argc != 11) return 2;
     int calls = atoi(argv[4]), poll = epoll_create1(EPOLL_CLOEXEC), known = 0;
     size_t size = atoi(argv[7]);
+    double seconds = atof(argv[5]), warmup = atof(argv[6]);
     for (int i = 0; i <= IDLE; i++)
         if (!strcmp(argv[8], modes[i])) mode = i, known = 1;
     if (!known || calls < 1 || size < 16) return 2;
-    struct call *all = calloc(calls, sizeof *all);
-    struct epoll_event event = {.events = EPOLLIN};
-    for (int i = 0; i < calls; i++) {
-        open_call(&all[i], argv[1], atoi(argv[2]), argv[3], argv[9]);
-        event.data.ptr = &all[i];
-        epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &event);
-    }
-    double used = run(all, calls, poll, atof(argv[5]), atof(argv[6]), size);
+    signal(SIGPIPE, SIG_IGN);
+    struct call *all = open_all(argv, calls, poll, size);
+    alarm((unsigned)(seconds + warmup) + PATIENCE);
+    double used = run(all, calls, poll, seconds, warmup, size);
     uint64_t never = mode == DUPLEX ? missing(all, calls) : 0;
     printf("{\"sent\":%llu,\"received\":%llu,\"missing\":%llu,\"out_of_order\":%llu,\"broken\":%llu,"
-           "\"late\":%llu,\"longest_episode\":%.3f,\"generator_cpu\":%.3f",
+           "\"late\":%llu,\"early\":%llu,\"longest_episode\":%.3f,\"generator_cpu\":%.3f",
            (unsigned long long)sent_total, (unsigned long long)received_total, (unsigned long long)never,
-           (unsigned long long)out_of_order, (unsigned long long)broken, (unsigned long long)late, longest / 1e6, used);
+           (unsigned long long)out_of_order, (unsigned long long)broken, (unsigned long long)late, (unsigned long long)early,
+           longest / 1e6, used);
     print_histogram("latency", latency);
     print_histogram("slip", slip);
     print_histogram("tail", tail);

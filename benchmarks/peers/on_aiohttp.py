@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 
 from aiohttp import WSMsgType, web
 
 from benchmarks.peers.stream import Stream, send_stream
 
 
-async def run(work: str, port: int) -> None:
+async def run(work: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
@@ -28,7 +29,7 @@ async def run(work: str, port: int) -> None:
     app.router.add_get("/", handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024, ssl_context=tls).start()
     await asyncio.Event().wait()
 
 

@@ -1,7 +1,8 @@
-"""FastAPI on uvicorn: a task per call, and one per stream."""
+"""FastAPI on uvicorn and uvloop, as uvicorn runs where it has the choice: a task per call, and one per stream."""
 
 import asyncio
 import contextlib
+import ssl
 
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
@@ -9,7 +10,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from benchmarks.peers.stream import Stream, send_stream
 
 
-async def run(work: str, port: int) -> None:
+async def run(work: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
     app = FastAPI()
 
@@ -28,6 +29,8 @@ async def run(work: str, port: int) -> None:
 
     app.add_api_websocket_route("/", handle)
     config = uvicorn.Config(app, "127.0.0.1", port, log_level="error", ws_per_message_deflate=False, ws="websockets")
+    config.load()
+    config.ssl = tls
     await uvicorn.Server(config).serve()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 from picows import (
     WSFrame,
@@ -38,20 +39,23 @@ class _Listener(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
-        elif self._work == "echo" and frame.msg_type == WSMsgType.BINARY:
-            transport.send(WSMsgType.BINARY, frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.BINARY:
+            # In duplex, too, the handler has its audio in hand: the others cannot help that.
+            audio = frame.get_payload_as_bytes()
+            if self._work == "echo":
+                transport.send(WSMsgType.BINARY, audio)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
 
-async def run(work: str, port: int) -> None:
+async def run(work: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
 
     def admit(_request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         response = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": "media"})
         return WSUpgradeResponseWithListener(response, _Listener(work))
 
-    server = await ws_create_server(admit, "127.0.0.1", port, backlog=1024)
+    server = await ws_create_server(admit, "127.0.0.1", port, backlog=1024, ssl=tls)
     await server.serve_forever()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 
 import trio
 from trio_websocket import ConnectionClosed, serve_websocket
@@ -10,7 +11,7 @@ from trio_websocket import ConnectionClosed, serve_websocket
 from benchmarks.peers.stream import Stream, send_stream
 
 
-async def run(work: str, port: int) -> None:
+async def run(work: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
 
     async def handle(request):  # type: ignore[no-untyped-def]
@@ -30,7 +31,7 @@ async def run(work: str, port: int) -> None:
             except ConnectionClosed:
                 nursery.cancel_scope.cancel()
 
-    await serve_websocket(handle, "127.0.0.1", port, None)
+    await serve_websocket(handle, "127.0.0.1", port, tls)
 
 
 async def _stream(connection) -> None:  # type: ignore[no-untyped-def]

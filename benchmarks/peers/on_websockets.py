@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -12,7 +13,7 @@ from websockets.typing import Subprotocol
 from benchmarks.peers.stream import Stream, send_stream
 
 
-async def run(work: str, port: int) -> None:
+async def run(work: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
 
     async def handle(connection: ServerConnection) -> None:
@@ -24,7 +25,8 @@ async def run(work: str, port: int) -> None:
         if task is not None:
             task.cancel()
 
-    async with serve(handle, "127.0.0.1", port, subprotocols=[Subprotocol("media")], compression=None):
+    subprotocols = [Subprotocol("media")]
+    async with serve(handle, "127.0.0.1", port, subprotocols=subprotocols, compression=None, ssl=tls):
         await asyncio.Event().wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from functools import partial
 
 import trio
@@ -11,12 +12,16 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping
 from benchmarks.peers.stream import Stream, send_stream
 
 
-async def run(work: str, port: int) -> None:
+async def run(work: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
-    await trio.serve_tcp(partial(_handle, work), port, host="127.0.0.1")
+    handle = partial(_handle, work)
+    if tls is None:
+        await trio.serve_tcp(handle, port, host="127.0.0.1")
+    else:
+        await trio.serve_ssl_over_tcp(handle, port, tls, host="127.0.0.1", https_compatible=True)
 
 
-async def _handle(work: str, stream: trio.SocketStream) -> None:
+async def _handle(work: str, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
     connection = WSConnection(ConnectionType.SERVER)
 
     async def say(message: bytes) -> None:
@@ -29,7 +34,7 @@ async def _handle(work: str, stream: trio.SocketStream) -> None:
                 if not data:
                     nursery.cancel_scope.cancel()
                     return
-                connection.receive_data(data)
+                connection.receive_data(bytes(data))
                 for event in connection.events():
                     if isinstance(event, Request):
                         await stream.send_all(connection.send(AcceptConnection(subprotocol="media")))
