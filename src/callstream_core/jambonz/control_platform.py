@@ -11,7 +11,7 @@ from callstream_core.jambonz import requestor as r
 from callstream_core.jambonz import words as w
 from callstream_core.jambonz.codec import Refused, decode_order
 from callstream_core.jambonz.obedience import Obedience
-from callstream_core.jambonz.phone_call import PhoneCall, PlatformState
+from callstream_core.jambonz.phone_call import FarEndHappening, PhoneCall, PlatformState
 from callstream_core.jambonz.profile import JambonzProfile
 from callstream_core.jambonz.requestor import Requestor
 from callstream_core.jambonz.values import Verb
@@ -56,7 +56,7 @@ class ControlPlatform:
         if self.state is PlatformState.CLOSED:
             return None
         found = [link.next_timeout for link in self.call.links]
-        found += [self.call.runner.next_timeout, self.call.attach_at, self._obedience.speech.deadline]
+        found += [self.call.next_timeout, self.call.attach_at, self._obedience.speech.deadline]
         return min((at for at in found if at is not None), default=None)
 
     # What happens
@@ -68,7 +68,7 @@ class ControlPlatform:
             raise LocalProtocolError("the call has begun before")
         self.call.state = PlatformState.OFFERING
         if self.profile.parent is not None:
-            self.call.promote()
+            self.call.announce()
         elif self.profile.is_outbound:
             self.call.tell_status(self.call.leg)
         else:
@@ -96,14 +96,14 @@ class ControlPlatform:
             self.call.ask(type(stimulus), stimulus.data, getattr(stimulus, "hook", None))
         elif isinstance(stimulus, h.CallerHungUp):
             self.call.lose_caller(stimulus)
-        elif isinstance(stimulus, h.FarEndRang | h.FarEndAnswered | h.FarEndRefused | h.FarEndHungUp):
+        elif isinstance(stimulus, FarEndHappening):
             self.call.follow_far_end(stimulus)
         elif isinstance(stimulus, h.HttpAnswered):
-            self.call.runner.hear_ack("http", stimulus.verbs, now)
-        elif isinstance(stimulus, h.KeyPressed):
-            self.call.runner.press(stimulus, now)
-        elif isinstance(stimulus, h.CallerSpoke):
-            self.call.runner.hear_speech(stimulus, now)
+            for runner in self.call.runners:
+                runner.hear_ack("http", stimulus.verbs, now)
+        elif isinstance(stimulus, h.KeyPressed | h.CallerSpoke):
+            for runner in self.call.runners[1:] if stimulus.is_callee else self.call.runners[:1]:
+                runner.sense(stimulus, now)
         elif isinstance(stimulus, h.VerbEnded):
             self.call.runner.end_verb(stimulus.data, now)
         else:
@@ -173,7 +173,7 @@ class ControlPlatform:
             link.handle_timeout(now, self.call.out)
         if self.call.attach_at is not None and self.call.attach_at <= now:
             self._attach()
-        self.call.runner.handle_timeout(now)
+        self.call.handle_timeout(now)
         self._obedience.handle_timeout(now)
         return self._settled()
 
@@ -182,6 +182,7 @@ class ControlPlatform:
     def _settled(self) -> list[h.PlatformOutput]:
         """Digest the news of the sockets, and return what is for the outside."""
         done: list[h.PlatformOutput] = []
+        self.call.settle_confirmation(self.call.now)
         self.call.close_if_done()
         while self.call.out:
             item = self.call.out.pop(0)
@@ -198,6 +199,7 @@ class ControlPlatform:
             else:
                 done.append(item)
             if not self.call.out:
+                self.call.settle_confirmation(self.call.now)
                 self.call.close_if_done()
         return done
 
@@ -206,14 +208,17 @@ class ControlPlatform:
         if isinstance(question, w.SessionOffered):
             self._use_first_ack(verbs)
         elif isinstance(question, w.LegPromoted):
-            # Its verbs come by a redirect.
+            # Verbs in its ack are ignored; others come by a redirect.
             self.call.state = PlatformState.RUNNING
+            self.call.runner.append(self.profile.first_verbs, self.call.now)
         elif question.msgid == self.call.runner.far.confirms:
-            self.call.runner.far.confirms = None
             if isinstance(verbs, o.Unusable):
                 self._drop_far_end()
+            else:
+                self.call.confirm(verbs or (), self.call.now)
         elif not self._obedience.use_ack(question.msgid, verbs, self.call.now):
-            self.call.runner.hear_ack(question.msgid, verbs, self.call.now)
+            for runner in self.call.runners:
+                runner.hear_ack(question.msgid, verbs, self.call.now)
 
     def _use_first_ack(self, verbs: tuple[Verb, ...] | o.Unusable | None) -> None:
         if self.profile.is_outbound:
@@ -228,6 +233,8 @@ class ControlPlatform:
             self.call.reject(verbs.reason)
         elif not verbs:
             self.call.reject("no application provided")
+        elif not self.call.runner.permitted(verbs):
+            self.call.reject("no verbs that a SIPREC session allows")
         else:
             self.call.state = PlatformState.ATTACHING
             self._first_verbs = verbs
@@ -255,11 +262,11 @@ class ControlPlatform:
         elif question.msgid == self.call.runner.far.confirms:
             self._drop_far_end()
         elif not self._obedience.use_ack(question.msgid, o.Unusable("no ack", None), self.call.now):
-            self.call.runner.miss_ack(question.msgid, self.call.now, news.in_time)
+            for runner in self.call.runners:
+                runner.miss_ack(question.msgid, self.call.now, news.in_time)
 
     def _drop_far_end(self) -> None:
-        self.call.runner.far.hang_up(self.call.now)
-        self.call.runner.end_verb(self.call.runner.far.result(), self.call.now)
+        self.call.runner.end_verb({}, self.call.now)
 
     def _lose_application(self, reason: str) -> None:
         if self.state is PlatformState.OFFERING and self.call.leg.answered_at is None:

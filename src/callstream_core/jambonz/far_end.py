@@ -22,16 +22,18 @@ class FarEnd:
         self._call = call
         self._verb: v.Dial | None = None
         self._count = 0
+        self._has_left = False
 
     @property
     def is_up(self) -> bool:
         """Whether the party is on the line, or rings."""
-        return self.leg is not None and self.leg.status in ("trying", "ringing", "early-media", "in-progress")
+        return self.leg is not None and self.leg.is_up and not self._has_left
 
     def dial(self, verb: v.Dial) -> None:
         """Call the first target."""
         self._count += 1
         self._verb = verb
+        self._has_left = False
         owner = self._call.leg
         target = verb.target[0] if verb.target else None
         self.leg = Leg(
@@ -64,8 +66,18 @@ class FarEnd:
         url = hook.url if isinstance(hook, Hook) else hook
         if url:
             self.confirms = self._call.ask(w.TargetAnswered, self.leg.data(self._call.profile), url)
-        elif self._call.leg.answered_at is None:
+        else:
+            self.bridge(now)
+
+    def bridge(self, now: float) -> None:
+        """Join the parties."""
+        if self._call.leg.answered_at is None:
             self._call.answer(now)
+
+    def leave(self) -> None:
+        """Give up the leg, which goes on as a call of its own."""
+        self.confirms = None
+        self._has_left = True
 
     def refuse(self, refused: h.FarEndRefused) -> None:
         """Note that it does not want to talk, while it is up."""
@@ -77,20 +89,11 @@ class FarEnd:
         self._call.tell_status(self.leg)
 
     def hang_up(self, now: float, headers: Any = None) -> None:
-        """End its leg, while it is up."""
-        assert self.leg is not None
-        self.confirms = None
-        if self.leg.answered_at is None:
-            self.leg.move("no-answer", 487)
-        else:
-            self.leg.move("completed", 200)
-            self.leg.duration = int(now - self.leg.answered_at)
-            self.leg.headers = headers or None
-        self._call.tell_status(self.leg)
-
-    def give_up(self, now: float) -> None:
-        """End its leg, unless it has answered."""
-        self.hang_up(now)
+        """End its leg, if it is up."""
+        if self.leg is not None and self.is_up:
+            self.confirms = None
+            self.leg.end(now, headers)
+            self._call.tell_status(self.leg)
 
     def result(self) -> Object:
         """Return what the hook reports."""

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from callstream_core.jambonz.orders import Ack, Order
+from callstream_core.jambonz.profile import JambonzProfile
 from callstream_core.jambonz.values import Object, Verb
 from callstream_core.jambonz.words import ControlClosed, Notice
 from callstream_core.outputs import CloseLink, Transmit
@@ -30,6 +31,8 @@ class KeyPressed:
     digit: str
     duration: int = 100
     """Milliseconds."""
+    is_callee: bool = False
+    """The dialled party presses it, while verbs run on its leg."""
 
 
 @attrs.frozen
@@ -39,6 +42,8 @@ class CallerSpoke:
     transcript: str
     confidence: float = 1.0
     is_final: bool = True
+    is_callee: bool = False
+    """The dialled party says it, while verbs run on its leg."""
 
 
 @attrs.frozen
@@ -66,6 +71,11 @@ class FarEndHungUp:
     """The dialled party hangs up."""
 
     headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class FarEndPromoted:
+    """The dialled party's leg becomes a call of its own: it was referred, or its caller has left it behind."""
 
 
 @attrs.frozen
@@ -125,6 +135,7 @@ Happening = (
     | FarEndAnswered
     | FarEndRefused
     | FarEndHungUp
+    | FarEndPromoted
     | VerbEnded
     | MachineHappening
     | HttpAnswered
@@ -197,6 +208,13 @@ class TextSpoken:
 
 
 @attrs.frozen
+class CallBegan:
+    """A leg has become a call of its own: run a `ControlPlatform` with this profile for it."""
+
+    profile: JambonzProfile
+
+
+@attrs.frozen
 class Logged:
     """What the platform would only write to its log."""
 
@@ -214,6 +232,7 @@ PlatformOutput = (
     | Requested
     | HttpRequested
     | TextSpoken
+    | CallBegan
     | Logged
     | ControlClosed
 )

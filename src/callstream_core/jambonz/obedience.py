@@ -33,6 +33,7 @@ class Obedience:
         self._recording = "off"
         self._queued = 0
         self._asked: str | None = None
+        self._asked_for_child: str | None = None
 
     def obey(self, order: o.Order, size: int, now: float) -> None:
         """Do what a command wants, which came in a message of this size."""
@@ -56,19 +57,27 @@ class Obedience:
             self._runner.append(order.verbs, now)
 
     def _redirect(self, order: o.Redirect, now: float) -> None:
+        self._call.delay.end()
         self._runner.interrupt(order.verbs, now)
 
     def _redirect_parent(self, order: o.RedirectParent, now: float) -> None:
         self._runner.interrupt(order.verbs, now)
 
     def _redirect_by_hook(self, order: o.RedirectByHook, _now: float) -> None:
-        call = self._call
+        call, far = self._call, self._runner.far
+        call.delay.end()
         if order.call_hook:
             data = call.leg.data(call.profile)
             self._asked = call.ask(w.SessionRedirected, data, order.call_hook)
+        if order.child_call_hook and far.leg is not None and far.is_up:
+            self._asked_for_child = call.ask(w.SessionRedirected, far.leg.data(call.profile), order.child_call_hook)
 
     def use_ack(self, msgid: str, verbs: tuple[Verb, ...] | o.Unusable | None, now: float) -> bool:
         """Use the ack of a hook that a command has asked for; False where it is another's."""
+        if msgid == self._asked_for_child:
+            self._asked_for_child = None
+            self._part(verbs, now)
+            return True
         if msgid != self._asked:
             return False
         self._asked = None
@@ -78,6 +87,15 @@ class Obedience:
         elif not isinstance(verbs, o.Unusable):
             self._runner.interrupt(verbs, now)
         return True
+
+    def _part(self, verbs: tuple[Verb, ...] | o.Unusable | None, now: float) -> None:
+        """Make the dialled leg a call of its own, if there are verbs for it."""
+        if verbs and not isinstance(verbs, o.Unusable) and self._runner.far.is_up:
+            self._call.promote(verbs)
+            if self._asked is None:
+                # Nothing was asked for the caller: its dial ends, and the stack goes on.
+                self._runner.kill(now)
+                self._runner.advance(now)
 
     def _call_status(self, order: o.SetCallStatus, now: float) -> None:
         is_answered = self._call.leg.answered_at is not None

@@ -8,13 +8,20 @@ from typing import Any
 
 from callstream_core.events import Side
 from callstream_core.jambonz import happenings as h
+from callstream_core.jambonz import parts
 from callstream_core.jambonz import requestor as r
 from callstream_core.jambonz import verbs as v
 from callstream_core.jambonz import words as w
-from callstream_core.jambonz.profile import JambonzProfile, Leg, caller_leg, offer_data
+from callstream_core.jambonz.confirm_call import ConfirmCall
+from callstream_core.jambonz.hook_delay import HookDelay
+from callstream_core.jambonz.profile import JambonzProfile, Leg, caller_leg, offer_data, promoted
 from callstream_core.jambonz.requestor import LinkState, Requestor
 from callstream_core.jambonz.values import Object, Verb
 from callstream_core.jambonz.verb_runner import VerbRunner
+
+# What a call may run that is only there to be recorded.
+RECORDING_VERBS = frozenset({"answer", "config", "gather", "transcribe", "listen", "tag", "hangup", "sip:decline"})
+FarEndHappening = h.FarEndRang | h.FarEndAnswered | h.FarEndRefused | h.FarEndHungUp | h.FarEndPromoted
 
 
 class PlatformState(enum.Enum):
@@ -43,10 +50,17 @@ class PhoneCall:
         """What is to be handed out, or digested."""
         self.links: list[Requestor] = []
         self.runner = VerbRunner(self)
+        if profile.participants is not None:
+            self.runner.allowed = RECORDING_VERBS
+        self.confirmation: ConfirmCall | None = None
+        """The verbs that the dialled party hears first."""
+        self.delay = HookDelay(self)
+        """What is played while the application takes its time."""
         self.attach_at: float | None = None
         """When the first verb starts, and commands are listened to."""
         self._notifies = False
         self._numbers = 0
+        self._promotions = 0
         self.add_link(profile.target)
 
     def add_link(self, url: str) -> None:
@@ -72,7 +86,28 @@ class PhoneCall:
         """The verb that runs."""
         return self.runner.running.verb if self.runner.running else None
 
-    def promote(self) -> None:
+    @property
+    def runners(self) -> tuple[VerbRunner, ...]:
+        """Whatever runs verbs now: the call, and the dialled party's leg before it is joined to it."""
+        return (self.runner,) if self.confirmation is None else (self.runner, self.confirmation.runner)
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` is due."""
+        found = [self.delay.next_timeout, *(runner.next_timeout for runner in self.runners)]
+        return min((at for at in found if at is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due."""
+        for runner in self.runners:
+            runner.handle_timeout(now)
+        verbs = self.delay.handle_timeout(now)
+        if verbs:
+            self.runner.interrupt(verbs, now)
+        elif verbs is not None:
+            self.hang_up(now)
+
+    def announce(self) -> None:
         """Announce a dialled leg that has become a call of its own."""
         self.leg.move("in-progress", 200)
         self.leg.answered_at = self.now
@@ -100,7 +135,7 @@ class PhoneCall:
             self.tell_status(self.leg)
             self.wind_up()
 
-    def follow_far_end(self, stimulus: h.FarEndRang | h.FarEndAnswered | h.FarEndRefused | h.FarEndHungUp) -> None:
+    def follow_far_end(self, stimulus: FarEndHappening) -> None:
         """Note what the party that was called does."""
         far, now = self.runner.far, self.now
         if self.profile.is_outbound and self.state is PlatformState.OFFERING:
@@ -109,14 +144,52 @@ class PhoneCall:
             far.ring(stimulus)
         elif isinstance(stimulus, h.FarEndAnswered):
             far.answer(now)
-            if self.runner.running is not None:
-                self.runner.running.deadline = None
+            self._limit_dial(now)
         elif far.is_up:
             if isinstance(stimulus, h.FarEndRefused):
                 far.refuse(stimulus)
-            else:
+            elif isinstance(stimulus, h.FarEndHungUp):
                 far.hang_up(now, dict(stimulus.headers))
-            self.runner.end_verb(far.result(), now)
+            else:
+                self.promote(())
+            self.runner.end_verb({}, now)
+
+    def _limit_dial(self, now: float) -> None:
+        running = self.runner.running
+        if running is not None and isinstance(running.verb, v.Dial):
+            limit = running.verb.time_limit
+            running.deadline = None if limit is None else now + limit
+
+    def confirm(self, verbs: tuple[Verb, ...], now: float) -> None:
+        """Let the dialled party hear these verbs, and then join it to the caller."""
+        far = self.runner.far
+        assert far.leg is not None
+        far.confirms = None
+        self.confirmation = ConfirmCall(self, far.leg)
+        self.confirmation.begin(verbs, now)
+
+    def settle_confirmation(self, now: float) -> None:
+        """Join the parties once the dialled one has heard its verbs, or end the dial because it has gone."""
+        confirmation = self.confirmation
+        if confirmation is None:
+            return
+        if confirmation.is_over:
+            self.confirmation = None
+            # A dial that was replaced has ended already.
+            if isinstance(self.running, v.Dial):
+                self.runner.end_verb({}, now)
+        elif confirmation.is_done:
+            self.confirmation = None
+            self.runner.far.bridge(now)
+
+    def promote(self, verbs: tuple[Verb, ...]) -> None:
+        """Make the dialled leg, which is up, a call of its own; these verbs run on it."""
+        far = self.runner.far
+        assert far.leg is not None
+        self._promotions += 1
+        self.confirmation = None
+        self.put(h.CallBegan(promoted(self.profile, self.leg, far.leg, self._promotions, verbs)))
+        far.leave()
 
     def _follow_callee(self, stimulus: h.Happening) -> None:
         if isinstance(stimulus, h.FarEndRang):
@@ -176,6 +249,8 @@ class PhoneCall:
     def configure(self, config: v.Config) -> None:
         """Apply a `config`. Statuses cannot be turned off again."""
         self._notifies = self._notifies or config.notify_events is True
+        if config.action_hook_delay_action is not None:
+            self.delay.configure(config.action_hook_delay_action)
 
     def redirect(self, url: str, now: float) -> str:
         """Ask a hook for a new stack: on a new socket where it is a whole URL."""
@@ -218,6 +293,22 @@ class PhoneCall:
         self.leg.move("no-answer", 503)
         self.wind_up()
 
+    def starts(self) -> None:
+        """Note that a verb starts: nobody waits for one any more."""
+        self.delay.end()
+
+    def wait(self, now: float, delay: parts.HookDelay | None = None) -> None:
+        """Begin to wait for what a hook says."""
+        if self.leg.answered_at is not None and not self.is_over:
+            self.delay.begin(now, delay)
+
+    def rest(self, now: float) -> None:
+        """Begin to wait for verbs, or end the call of an application that will send none."""
+        if self.is_left:
+            self.hang_up(now)
+        else:
+            self.wait(now)
+
     # The end
 
     def reject(self, reason: str) -> None:
@@ -232,6 +323,7 @@ class PhoneCall:
         """End the running verb in its own way, then close."""
         self.state = PlatformState.ENDING
         self.attach_at = None
+        self.delay.end()
         self.runner.stack.clear()
         self.runner.kill(self.now)
         self._close_links()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 import attrs
 
 from callstream_core.jambonz.codec import MAX_MESSAGE
-from callstream_core.jambonz.values import Object
+from callstream_core.jambonz.values import Object, Verb
 
 _DEFAULTS = {
     "synthesizer": {"vendor": "google", "language": "en-US", "voice": "en-US-Wavenet-C"},
@@ -32,6 +32,10 @@ class JambonzProfile:
     """A call that was ordered by REST: the socket tells its progress before it is offered."""
     parent: Object | None = None
     """What is told of the parent, where this call is a dialled leg that has become a call of its own."""
+    first_verbs: tuple[Verb, ...] = ()
+    """The verbs that such a leg runs once its application knows of it."""
+    participants: Sequence[Object] | None = None
+    """Who talks, where the call is only there to be recorded (SIPREC): few verbs are allowed then."""
     caller: str = "15550001"
     called: str = "15550002"
     caller_name: str = ""
@@ -112,6 +116,7 @@ class JambonzProfile:
         return found
 
 
+_UP = frozenset({"trying", "ringing", "early-media", "in-progress"})
 _SIP_REASONS = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 487: "Request Terminated"}
 
 
@@ -140,6 +145,20 @@ class Leg:
         """Enter a state."""
         self.status, self.sip_status = status, sip_status
         self.sip_reason = _SIP_REASONS.get(sip_status, "") if reason is None else reason
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the party is on the line, or on its way there."""
+        return self.status in _UP
+
+    def end(self, now: float, headers: Mapping[str, str] | None = None) -> None:
+        """Enter the last state, of a leg that is hung up."""
+        if self.answered_at is None:
+            self.move("no-answer", 487)
+        else:
+            self.move("completed", 200)
+            self.duration = int(now - self.answered_at)
+            self.headers = headers or None
 
     def data(self, profile: JambonzProfile) -> dict[str, Any]:
         """Return what messages tell of this leg."""
@@ -173,7 +192,7 @@ def caller_leg(profile: JambonzProfile) -> Leg:
     """Return the leg that owns the call."""
     return Leg(
         sid=profile.call_sid,
-        direction="outbound" if profile.is_outbound else "inbound",
+        direction="outbound" if profile.is_outbound or profile.parent is not None else "inbound",
         caller=profile.caller,
         called=profile.called,
         sbc_callid=profile.sbc_callid,
@@ -183,7 +202,9 @@ def caller_leg(profile: JambonzProfile) -> Leg:
 
 def offer_data(profile: JambonzProfile, leg: Leg) -> dict[str, Any]:
     """Return the data of `session:new`. For an inbound call it is the raw call, unlike all other messages."""
-    extra = {"env_vars": profile.env_vars} if profile.env_vars is not None else {}
+    extra: dict[str, Any] = {"env_vars": profile.env_vars} if profile.env_vars is not None else {}
+    if profile.participants is not None:
+        extra["participants"] = list(profile.participants)
     if profile.is_outbound:
         return leg.data(profile) | {"defaults": profile.defaults} | extra
     headers = {"from": f"<sip:{profile.caller}@callstream>;tag=1", "call-id": profile.call_id, **profile.sip_headers}
@@ -217,3 +238,21 @@ def offer_data(profile: JambonzProfile, leg: Leg) -> dict[str, Any]:
         "defaults": profile.defaults,
         **extra,
     }
+
+
+def promoted(profile: JambonzProfile, owner: Leg, leg: Leg, count: int, verbs: tuple[Verb, ...]) -> JambonzProfile:
+    """Return the profile of a dialled leg's own call, the caller's `count`-th."""
+    url, hash_, options = profile.url.partition("#")
+    return attrs.evolve(
+        profile,
+        # The engine writes the suffix into what all of them share.
+        url=url + "/adulting" * (count - 1) + hash_ + options,
+        parent=owner.data(profile),
+        first_verbs=verbs,
+        is_outbound=False,
+        caller=leg.caller,
+        called=leg.called,
+        call_sid=leg.sid,
+        call_id=leg.call_id,
+        sbc_callid=leg.sbc_callid,
+    )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import attrs
 
 from callstream_core.jambonz import happenings as h
+from callstream_core.jambonz import parts
 from callstream_core.jambonz import verbs as v
 from callstream_core.jambonz import words as w
 from callstream_core.jambonz.profile import JambonzProfile, Leg
@@ -65,11 +66,6 @@ class Call(Protocol):
         """Whether the phone call has ended."""
         ...
 
-    @property
-    def is_left(self) -> bool:
-        """Whether the application said that it has no more to say."""
-        ...
-
     def put(self, output: h.PlatformOutput) -> None:
         """Hand out an output."""
         ...
@@ -105,3 +101,28 @@ class Call(Protocol):
     def decline(self, status: int, reason: str, headers: Mapping[str, Any] | None) -> None:
         """Refuse the call."""
         ...
+
+    def starts(self) -> None:
+        """Note that a verb starts."""
+        ...
+
+    def wait(self, now: float, delay: parts.HookDelay | None = None) -> None:
+        """Note that a hook is asked for what comes next; the verb has a `delay` of its own, or none."""
+        ...
+
+    def rest(self, now: float) -> None:
+        """Note that no verb runs, and none follows."""
+        ...
+
+
+def playing_time(verb: v.Play | v.Say, profile: JambonzProfile) -> float | None:
+    """Return the seconds that it takes; None where it ends only when something happens."""
+    if verb.loop == "forever" or (isinstance(verb, v.Say) and verb.stream):
+        return None
+    if isinstance(verb, v.Play):
+        urls = (verb.url,) if isinstance(verb.url, str) else verb.url
+        seconds = sum(profile.clips.get(str(url), profile.clip_duration) for url in urls)
+    else:
+        texts = (verb.text or "",) if isinstance(verb.text, str | None) else verb.text
+        seconds = sum(len(str(text)) for text in texts) * profile.character_duration
+    return seconds * (verb.loop if isinstance(verb.loop, int | float) else 1)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from callstream_core.jambonz import gathering
 from callstream_core.jambonz import happenings as h
 from callstream_core.jambonz import verbs as v
 from callstream_core.jambonz import words as w
 from callstream_core.jambonz.far_end import FarEnd
 from callstream_core.jambonz.orders import Unusable
-from callstream_core.jambonz.running import Call, Phase, Running
+from callstream_core.jambonz.running import Call, Phase, Running, playing_time
 from callstream_core.jambonz.table import NEEDS, Needs
 from callstream_core.jambonz.values import Hook, Object, Verb
 
-_GATHER_TIMEOUT = 5.0
 _HTTP = ("http:", "https:")
 
 
@@ -24,6 +24,8 @@ class VerbRunner:
     def __init__(self, call: Call) -> None:
         self.stack: list[Verb] = []
         self.running: Running | None = None
+        self.allowed: frozenset[str] | None = None
+        """The verbs that new stacks may have, where not all: others are left out."""
         self.far = FarEnd(call)
         self._call = call
 
@@ -40,23 +42,28 @@ class VerbRunner:
         while self.running is None and self.stack and not call.is_over:
             verb = self.stack.pop(0)
             self.running = Running(verb, now)
+            call.starts()
             self._notify("starting")
             if self._meets_needs(verb, now):
                 _START.get(type(verb), VerbRunner._start_long)(self, verb, now)
             else:
                 # A skipped verb never finishes.
                 self.running = None
-        if self.running is None and not self.stack and call.is_left and not call.is_over:
-            call.hang_up(now)
+        if self.running is None and not self.stack and not call.is_over:
+            call.rest(now)
+
+    def permitted(self, verbs: tuple[Verb, ...]) -> tuple[Verb, ...]:
+        """Return those of `verbs` that may run."""
+        return tuple(verb for verb in verbs if self.allowed is None or verb.word in self.allowed)
 
     def append(self, verbs: tuple[Verb, ...], now: float) -> None:
         """Run these behind the others."""
-        self.stack.extend(verbs)
+        self.stack.extend(self.permitted(verbs))
         self.advance(now)
 
     def interrupt(self, verbs: tuple[Verb, ...], now: float) -> None:
         """Run these instead of all others."""
-        self.stack = list(verbs)
+        self.stack = list(self.permitted(verbs))
         self.kill(now)
         self.advance(now)
 
@@ -94,25 +101,15 @@ class VerbRunner:
         assert self.running is not None
         self.running.deadline = now + max(verb.length, 0)
 
-    def _start_play(self, verb: v.Play, now: float) -> None:
+    def _start_playback(self, verb: v.Play | v.Say, now: float) -> None:
         assert self.running is not None
         self._notify_inside("start-playback")
-        urls = (verb.url,) if isinstance(verb.url, str) else verb.url
-        profile = self._call.profile
-        seconds = sum(profile.clips.get(str(url), profile.clip_duration) for url in urls)
-        self.running.deadline = None if verb.loop == "forever" else now + seconds * _times(verb.loop)
-
-    def _start_say(self, verb: v.Say, now: float) -> None:
-        assert self.running is not None
-        self._notify_inside("start-playback")
-        texts = (verb.text or "",) if isinstance(verb.text, str | None) else verb.text
-        seconds = sum(len(str(text)) for text in texts) * self._call.profile.character_duration
-        if not verb.stream and verb.loop != "forever":
-            self.running.deadline = now + seconds * _times(verb.loop)
+        seconds = playing_time(verb, self._call.profile)
+        self.running.deadline = None if seconds is None else now + seconds
 
     def _start_gather(self, verb: v.Gather, now: float) -> None:
         assert self.running is not None
-        self.running.deadline = now + (_GATHER_TIMEOUT if verb.timeout is None else verb.timeout)
+        self.running.deadline = now + (gathering.DEFAULT_TIMEOUT if verb.timeout is None else verb.timeout)
 
     def _start_listen(self, verb: v.Listen, now: float) -> None:
         assert self.running is not None
@@ -181,6 +178,8 @@ class VerbRunner:
         if not url:
             self._finish()
             return
+        if isinstance(verb, v.Gather):
+            self._call.wait(now, verb.action_hook_delay_action)
         named = {} if verb.id is None else {"verb_id": verb.id}
         found = {**self._call.leg.data(self._call.profile), **data, **named}
         if url.startswith(_HTTP):
@@ -206,7 +205,7 @@ class VerbRunner:
             if isinstance(running.verb, v.Gather):
                 self._complain(verbs.reason)
         elif verbs and not (running.is_killed and isinstance(running.verb, v.Dial)):
-            self.stack = list(verbs)
+            self.stack = list(self.permitted(verbs))
             if isinstance(running.verb, v.Play) and not running.is_killed:
                 self._notify_inside("kill-playback")
         self._finish()
@@ -287,63 +286,56 @@ class VerbRunner:
                 self._notify_inside("stop-playback")
                 self._finish()
             case v.Gather():
-                pressed = {"digits": running.digits, "reason": "dtmfDetected"}
-                self.report(pressed if running.digits else {"reason": "timeout"}, now)
+                self.report(gathering.keys(running.digits), now)
             case v.Listen():
                 self.report({"dial_call_duration": int(now - running.since)}, now)
             case v.Dial():
-                self.far.give_up(now)
+                self.far.hang_up(now)
                 self.report(self.far.result(), now)
             case _:
                 self._finish()
 
-    def press(self, key: h.KeyPressed, now: float) -> None:
-        """Take a key that the caller pressed."""
+    def sense(self, stimulus: h.KeyPressed | h.CallerSpoke, now: float) -> None:
+        """Take a key that was pressed, or what was said."""
         running = self.running
         if running is None or running.phase is Phase.HOOK:
             return
+        if isinstance(stimulus, h.KeyPressed):
+            self._press(running, stimulus, now)
+        elif isinstance(running.verb, v.Gather) and gathering.takes_speech(running.verb):
+            self._hear_speech(running.verb, stimulus, now)
+
+    def _press(self, running: Running, key: h.KeyPressed, now: float) -> None:
         verb = running.verb
         if isinstance(verb, v.Listen) and verb.finish_on_key and key.digit in verb.finish_on_key:
             self.report({"dial_call_duration": int(now - running.since), "digits": key.digit}, now)
-        elif isinstance(verb, v.Gather) and "digits" in (verb.input or ("digits",)):
+        elif isinstance(verb, v.Gather) and gathering.takes_keys(verb):
             self._gather(running, verb, key, now)
         self.advance(now)
 
     def _gather(self, running: Running, verb: v.Gather, key: h.KeyPressed, now: float) -> None:
         if verb.dtmf_bargein:
             self._notify_inside("dtmf-bargein-detected", dtmf=key.digit, duration=key.duration)
-        is_end = bool(verb.finish_on_key) and key.digit in str(verb.finish_on_key)
-        if not is_end:
-            running.digits += key.digit
-        enough = verb.num_digits or verb.max_digits
-        if is_end or (enough is not None and len(running.digits) >= enough):
+        if gathering.take_key(running, verb, key.digit):
             self.report({"digits": running.digits, "reason": "dtmfDetected"}, now)
         elif verb.inter_digit_timeout is not None:
             running.deadline = now + verb.inter_digit_timeout
 
-    def hear_speech(self, spoken: h.CallerSpoke, now: float) -> None:
-        """Take what the caller said."""
-        running = self.running
-        if running is None or running.phase is Phase.HOOK or not isinstance(running.verb, v.Gather):
-            return
-        if "speech" not in (running.verb.input or ()):
-            return
-        heard = {
-            "language_code": "en-US",
-            "channel_tag": 1,
-            "is_final": spoken.is_final,
-            "alternatives": [{"transcript": spoken.transcript, "confidence": spoken.confidence}],
-        }
-        data = {"speech": heard, "reason": "speechDetected"}
+    def _hear_speech(self, verb: v.Gather, spoken: h.CallerSpoke, now: float) -> None:
+        data = gathering.speech(spoken)
         if spoken.is_final:
             self.report(data, now)
             self.advance(now)
-        elif url := _url(running.verb.partial_result_hook):
+        elif url := _url(verb.partial_result_hook):
             self._call.ask(w.HookCalled, {**self._call.leg.data(self._call.profile), **data}, url)
 
     def end_verb(self, data: Object, now: float) -> None:
         """Let the running verb come to its own end."""
         if self.running is not None and self.running.phase is Phase.RUNNING:
+            if isinstance(self.running.verb, v.Dial):
+                # However it ends: nobody is left on the line.
+                self.far.hang_up(now)
+                data = {**self.far.result(), **data}
             self.report(data, now)
             self.advance(now)
 
@@ -352,10 +344,6 @@ def _url(hook: Any) -> str:
     if isinstance(hook, Hook):
         return hook.url
     return hook if isinstance(hook, str) else ""
-
-
-def _times(loop: Any) -> float:
-    return loop if isinstance(loop, int | float) else 1
 
 
 _MEDIA_OPTIONS = ("barge_in", "record", "listen", "amd", "transcribe", "boost_audio_signal")
@@ -367,8 +355,8 @@ _KILLED: dict[type, Object] = {
 _START: dict[type, Callable[[VerbRunner, Any, float], None]] = {
     **dict.fromkeys((v.Answer, v.Alert, v.Dub, v.Dtmf), VerbRunner._start_at_once),
     v.Pause: VerbRunner._start_pause,
-    v.Play: VerbRunner._start_play,
-    v.Say: VerbRunner._start_say,
+    v.Play: VerbRunner._start_playback,
+    v.Say: VerbRunner._start_playback,
     v.Gather: VerbRunner._start_gather,
     v.Listen: VerbRunner._start_listen,
     v.Stream: VerbRunner._start_listen,
