@@ -1,19 +1,33 @@
-"""The application that all the examples share: an echo. `#` hangs up when everything was heard."""
+"""What the examples share: an application that does not know how its calls are carried.
+
+It echoes. `#` hangs up when everything was heard.
+"""
 
 import sys
+from collections.abc import Iterable
 
-from callstream_core.commands import Command, HangUp, SendAudio, When
-from callstream_core.events import AudioReceived, DigitReceived, SessionClosed
+from callstream_core import AppSession, State, dialects
+from callstream_core.commands import Answer, Command, HangUp, SendAudio, When
+from callstream_core.events import AudioReceived, DigitReceived, PeerMisbehaved, SessionClosed, SessionOpened
 from callstream_core.outputs import Output
 
+SUBPROTOCOLS = [name for dialect in map(dialects.get, dialects.names()) for name in dialect.subprotocols]
 
-def react(event: Output) -> list[Command]:
+
+def choose(offered: Iterable[str]) -> str | None:
+    """Some platforms insist on their subprotocol, and others offer none."""
+    return next((name for name in offered if name in SUBPROTOCOLS), None)
+
+
+def react(session: AppSession, event: Output) -> list[Command]:
     """What happened goes in, commands come out."""
     match event:
-        case AudioReceived(data):
-            return [SendAudio(data)]
+        case SessionOpened(needs_answer=True):
+            return [Answer()]
+        case AudioReceived(data) if session.state is State.OPEN and len(data) <= session.room:
+            return [SendAudio(data)]  # all other audio is dropped: it would pile up, or come behind the goodbye
         case DigitReceived("#"):
             return [HangUp(When.AFTER_PLAYOUT)]
-        case SessionClosed():
-            print("over:", event.reason, file=sys.stderr)
+        case PeerMisbehaved() | SessionClosed():
+            print("remarkable:" if isinstance(event, PeerMisbehaved) else "over:", event.reason, file=sys.stderr)
     return []

@@ -6,42 +6,48 @@ import socket
 import sys
 
 import uvicorn
-from application import react
-from fastapi import FastAPI, WebSocket
+from application import choose, react
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from callstream_core import AppSession, State, dialects
+from callstream_core import AppSession, State, detect
 from callstream_core.outputs import CloseLink, Output, Transmit
 
 app = FastAPI()
 
 
-@app.websocket("/asterisk")
+@app.websocket("/{path:path}")
 async def run_call(link: WebSocket) -> None:
     clock = asyncio.get_running_loop().time
-    session = AppSession(dialects.get("asterisk"), now=clock())
-    await link.accept("media" if "media" in link.scope["subprotocols"] else None)
+    if (dialect := detect(path=link.url.path)) is None:
+        return await link.close()
+    session = AppSession(dialect, now=clock())
+    await link.accept(choose(link.scope["subprotocols"]))
 
     async def perform(outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, Transmit):
                 key = "text" if isinstance(output.message, str) else "bytes"
-                await link.send({"type": "websocket.send", key: output.message})
+                async with asyncio.timeout(5):
+                    await link.send({"type": "websocket.send", key: output.message})
             elif isinstance(output, CloseLink) and link.client_state.name == "CONNECTED":
                 await link.close(output.code or 1000, output.reason)
-            for command in react(output):
+            for command in react(session, output):
                 await perform(session.send(command, clock()))
 
-    while session.state is not State.CLOSED:
-        heard = {"type": "nothing"}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(session.next_timeout()):
-                heard = await link.receive()
-        if heard["type"] == "websocket.receive":
-            message = heard.get("text") if heard.get("bytes") is None else heard["bytes"]
-            await perform(session.receive(message, clock()))
-        elif heard["type"] == "websocket.disconnect":
-            await perform(session.receive_close(heard.get("code"), clock()))
-        await perform(session.handle_timeout(clock()))
+    try:
+        while session.state is not State.CLOSED:
+            heard = {"type": "nothing"}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(session.next_timeout()):
+                    heard = await link.receive()
+            if heard["type"] == "websocket.receive":
+                message = heard.get("text") if heard.get("bytes") is None else heard["bytes"]
+                await perform(session.receive(message, clock()))
+            elif heard["type"] == "websocket.disconnect":
+                await perform(session.receive_close(heard.get("code"), clock()))
+            await perform(session.handle_timeout(clock()))
+    except (WebSocketDisconnect, TimeoutError):  # it is lost, or the platform does not read what we send
+        await perform(session.receive_close(None, clock()))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""An echo for phone calls: Trio with trio-websocket.
+"""An echo for phone calls: Trio with trio-websocket."""
 
-`drive` takes any object with `get_message`, `send_message` and `aclose`.
-"""
-
+import math
 import sys
+import traceback
 
 import trio
-from application import react
+from application import choose, react
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from callstream_core import AppSession, State, dialects
+from callstream_core import AppSession, State, detect
 from callstream_core.outputs import CloseLink, Output, Transmit
 
 
@@ -19,27 +18,35 @@ async def drive(session: AppSession, link: WebSocketConnection) -> None:
     async def perform(outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, Transmit):
-                await link.send_message(output.message)
+                with trio.fail_after(5):
+                    await link.send_message(output.message)
             elif isinstance(output, CloseLink):
                 await link.aclose(output.code or 1000, output.reason)
-            for command in react(output):
+            for command in react(session, output):
                 await perform(session.send(command, clock()))
 
+    code = None
     try:
         while session.state is not State.CLOSED:
-            message, deadline = None, session.next_timeout()
-            with trio.move_on_at(float("inf") if deadline is None else deadline):
+            deadline = session.next_timeout()
+            with trio.move_on_at(math.inf if deadline is None else deadline) as waiting:
                 message = await link.get_message()
-            if message is not None:
+            if not waiting.cancelled_caught:
                 await perform(session.receive(message, clock()))
             await perform(session.handle_timeout(clock()))
-    except ConnectionClosed as closed:
-        await perform(session.receive_close(closed.reason.code if closed.reason else None, clock()))
+    except (ConnectionClosed, trio.TooSlowError) as over:  # or the platform does not read what we send
+        code = over.reason.code if getattr(over, "reason", None) else None
+    await perform(session.receive_close(code, clock()))
 
 
 async def run_call(request: WebSocketRequest) -> None:
-    link = await request.accept(subprotocol="media" if "media" in request.proposed_subprotocols else None)
-    await drive(AppSession(dialects.get("asterisk"), now=trio.current_time()), link)
+    if (dialect := detect(path=request.path)) is None:
+        return await request.reject(404)
+    link = await request.accept(subprotocol=choose(request.proposed_subprotocols))
+    try:
+        await drive(AppSession(dialect, now=trio.current_time()), link)
+    except Exception:  # nobody else's call must end with this one
+        traceback.print_exc()
 
 
 async def main(port: int = 8787) -> None:

@@ -176,6 +176,12 @@ def test_every_opening_comes_through(
     assert dialects.detect(message) is DIALECT
 
 
+def test_a_path_tells_the_dialect_whatever_its_query() -> None:
+    assert dialects.detect(path="/asterisk") is DIALECT
+    assert dialects.detect(path="/asterisk?token=1") is DIALECT
+    assert dialects.detect(path="/?/asterisk") is None
+
+
 # Anything may arrive
 
 VALID = [message for _, *both in (*EVENTS, *COMMANDS) for message in both if message] + DOCUMENTED

@@ -24,8 +24,9 @@ def get(name: str) -> Dialect:
 def detect(first_message: str | bytes | None = None, subprotocol: str | None = None, path: str = "/") -> Dialect | None:
     """Name the dialect of a fresh connection, by what is known of it: path, subprotocol, first message.
 
-    Return None where that is not enough; ask again with the first message.
+    A query behind the path does not matter. Return None where that is not enough; ask again with the first message.
     """
+    path = path.partition("?")[0]
     for dialect in _DIALECTS.values():
         if path in dialect.paths or (subprotocol is not None and subprotocol in dialect.subprotocols):
             return dialect
