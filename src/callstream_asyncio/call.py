@@ -49,6 +49,7 @@ class Call:
         self._early: deque[e.Event] = deque()
         self._outgoing: deque[str | bytes | CloseLink] = deque()
         self._outgoing_size = 0
+        self._is_read_out = False
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -226,11 +227,17 @@ class Call:
         except Exception as error:
             self._loop.call_exception_handler({"message": "a call failed", "exception": error})
             self.fail(1011, "internal error")
+        finally:
+            self._is_read_out = True
+            self._wake.set()
 
     async def _write(self) -> None:
         with contextlib.suppress(LinkClosed, OSError, RuntimeError):
             while True:
                 while not self._outgoing:
+                    if self._is_read_out:
+                        # A lost connection has nothing more to be said to.
+                        return
                     self._wake.clear()
                     await self._wake.wait()
                 message = self._outgoing.popleft()

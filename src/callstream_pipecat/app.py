@@ -9,12 +9,14 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, WebSocket
+from loguru import logger
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.workers.runner import WorkerRunner
 
 from callstream_asyncio import Call, CallFailed
 from callstream_asyncio import accept as accept_call
+from callstream_core.errors import Unsupported
 from callstream_pipecat.transport import CallstreamParams, CallstreamTransport
 
 # Seconds for a pipeline to end by itself when its call has.
@@ -29,10 +31,16 @@ async def accept(websocket: Any, params: CallstreamParams | None = None, **optio
     `options` are those of `callstream_asyncio.accept`.
 
     Raises:
-        CallFailed: if the connection is not that of a platform, or ends before the announcement.
+        CallFailed: if the connection is not that of a platform, or ends before the announcement, or if the call's
+            audio is none that Pipecat can take.
     """
     call: Call = await accept_call(websocket, **options)
-    return CallstreamTransport(call, params)
+    try:
+        return CallstreamTransport(call, params)
+    except Unsupported as error:
+        call.fail(1003, "audio of this format cannot be taken")
+        await call.wait_gone()
+        raise CallFailed(str(error)) from error
 
 
 async def run_pipeline(transport: CallstreamTransport, processors: Sequence[Any], **options: Any) -> None:
@@ -74,7 +82,8 @@ def create_app(bot: Bot, params: CallstreamParams | None = None, **options: Any)
     async def take_call(websocket: WebSocket) -> None:
         try:
             transport = await accept(websocket, params, **options)
-        except CallFailed:
+        except CallFailed as error:
+            logger.warning("no call: {}", error)
             return
         try:
             await bot(transport)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from pipecat.frames import frames as pipecat_frames
@@ -24,7 +27,7 @@ from callstream_core import events as e
 from callstream_core.errors import LocalProtocolError
 from callstream_core.machine import State
 from callstream_core.resample import Converter
-from callstream_pipecat.frames import CallstreamHeardFrame, CallstreamMarkFrame
+from callstream_pipecat.frames import CallstreamHeardFrame, CallstreamMarkFrame, CallstreamMarkReachedFrame
 
 if TYPE_CHECKING:
     from callstream_pipecat.transport import CallstreamParams, CallstreamTransport
@@ -46,16 +49,19 @@ class CallstreamOutput(BaseOutputTransport):
         super().__init__(params, **names)
         self.dropped = 0
         """Chunks that the platform would not take in time."""
-        self._transport = transport
         self.was_spared = 0
         """Interruptions that cleared nothing, for the sake of audio that must be heard."""
+        self._transport = transport
         self._call = transport.call
         self._encode = encode
         self._look_ahead = params.look_ahead
         self._patience = params.stop_patience
+        self._wrote_at = self._call.now
         self._cleared = 0
         self._is_dirty = False
-        self._spared_until = 0.0
+        # Seconds of audio behind the last that must not be interrupted.
+        self._behind_spared = math.inf
+        self._marks: list[CallstreamMarkFrame] = []
         self._held: list[tuple[Frame, FrameDirection]] = []
         self._is_speaking_on = False
 
@@ -69,49 +75,65 @@ class CallstreamOutput(BaseOutputTransport):
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
         """Play a chunk as soon as there is less than the look-ahead before it. False if it will not be heard."""
         call, cleared = self._call, self._cleared
-        deadline = call.now + self._patience
+        # A goodbye has one patience, or each of its chunks would have the caller wait anew.
+        deadline = (self._wrote_at if self._transport.is_leaving else call.now) + self._patience
         while call.is_open and (wait := call.backlog - self._look_ahead) > 0:
             if call.now > deadline:
                 self.dropped += 1
                 return False
             # Nobody wakes us for room, which comes with time.
             await asyncio.sleep(min(wait, _LOOK))
-        is_spared = not getattr(frame, "interruptible", True) or isinstance(frame, _SPARED)
+        if not call.is_open and not self._transport.is_leaving:
+            # A mixer asks again at once, for ever.
+            await asyncio.sleep(_LOOK)
+        is_spared = _is_spared(frame)
         if not call.is_open or self._encode is None or (cleared != self._cleared and not is_spared):
             return False
+        before = call.backlog
         try:
             call.say(c.SendAudio(self._encode.feed(frame.audio)))
         except LocalProtocolError:
             self.dropped += 1
             return False
+        self._wrote_at = call.now
         self._is_dirty = True
-        if is_spared:
-            self._spared_until = call.now + call.backlog
+        self._behind_spared = 0.0 if is_spared else self._behind_spared + call.backlog - before
         return True
 
     # Interruptions
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Handle a frame; after Pipecat has dropped its own queue, clear the platform's."""
+        is_interruption = isinstance(frame, InterruptionFrame)
+        if is_interruption and self._transport.is_leaving:
+            # A goodbye is heard to its end.
+            self.was_spared += 1
+            await self.push_frame(frame, direction)
+            return
+        if isinstance(frame, CallstreamMarkFrame):
+            self._marks.append(frame)
         await super().process_frame(frame, direction)
-        if isinstance(frame, InterruptionFrame):
-            self._clear()
+        if is_interruption:
+            # What Pipecat has dropped will never be played.
+            dropped, self._marks = self._marks, []
+            await self._clear()
+            for mark in dropped:
+                await self._answer(mark)
 
-    def _clear(self) -> None:
+    async def _clear(self) -> None:
         call = self._call
         self._cleared += 1
-        if call.now < self._spared_until:
+        if call.backlog > self._behind_spared:
             self.was_spared += 1
-            return
-        if not self._is_dirty or call.session.state is State.CLOSED:
-            return
-        self._is_dirty = False
-        try:
-            heard = call.clear()
-        except LocalProtocolError:
-            # In the middle of a goodbye that nothing interrupts.
-            return
-        self.create_task(self._publish(heard))
+        elif self._is_dirty and call.is_open:
+            try:
+                heard = call.clear()
+            except LocalProtocolError as error:
+                await self.push_error(f"not cleared: {error}")
+                return
+            self._is_dirty = False
+            self._behind_spared = math.inf
+            self.create_task(self._publish(heard))
 
     async def _publish(self, heard: asyncio.Future[e.PlayoutCleared | None]) -> None:
         cleared = await heard
@@ -144,18 +166,27 @@ class CallstreamOutput(BaseOutputTransport):
         if self._held:
             self._held.append((frame, direction))
             return True
-        if not self._call.is_open or self._call.backlog <= 0:
+        call = self._call
+        if not call.is_open:
             return False
+        before = call.backlog
+        if before <= 0:
+            # What comes next is another utterance all the same.
+            call.say(c.EndUtterance())
+            return False
+        heard: Awaitable[object]
         try:
-            mark = self._call.end_utterance()
+            heard = call.end_utterance()
         except LocalProtocolError:
-            return False
+            # Too many marks are open: by the clock, then.
+            heard = asyncio.sleep(before)
+        self._behind_spared += call.backlog - before
         self._held.append((frame, direction))
-        self.create_task(self._release(mark, self._held))
+        self.create_task(self._release(heard, self._held))
         return True
 
-    async def _release(self, mark: asyncio.Future[e.MarkReached], held: list[tuple[Frame, FrameDirection]]) -> None:
-        await mark
+    async def _release(self, heard: Awaitable[object], held: list[tuple[Frame, FrameDirection]]) -> None:
+        await heard
         frames, held[:] = held[:], []
         for frame, direction in frames:
             await super().push_frame(frame, direction)
@@ -164,30 +195,53 @@ class CallstreamOutput(BaseOutputTransport):
 
     async def write_transport_frame(self, frame: Frame) -> None:
         """Place a mark behind the audio before it."""
-        if isinstance(frame, CallstreamMarkFrame) and self._call.is_open:
-            self._call.say(c.PlaceMark(frame.mark))
+        if isinstance(frame, CallstreamMarkFrame):
+            with contextlib.suppress(ValueError):
+                self._marks.remove(frame)
+            if not await self._say(c.PlaceMark(frame.mark)):
+                await self._answer(frame)
+
+    async def _answer(self, frame: CallstreamMarkFrame) -> None:
+        """Tell of a mark that will not be placed, from where the others are told of."""
+        await self._transport.input().push_frame(CallstreamMarkReachedFrame(mark=frame.mark, was_played=False))
 
     async def send_message(self, frame: Any) -> None:
         """Say the core's command in a message frame; anybody else's messages are nothing that a telephone takes."""
-        if isinstance(frame.message, c.Command) and self._call.ended is None:
-            self._call.say(frame.message)
+        if isinstance(frame.message, c.Command):
+            await self._say(frame.message)
 
     def _supports_native_dtmf(self) -> bool:
         return self._call.session.capabilities.sends_digits
 
     async def _write_dtmf_native(self, frame: Any) -> None:
-        for button in getattr(frame, "buttons", None) or [frame.button]:
-            self._call.say(c.SendDigit(button.value))
+        for button in frame.buttons or ():
+            await self._say(c.SendDigit(button.value))
+
+    async def _say(self, command: c.Command) -> bool:
+        # An exception would end the task that plays, and with it the bot's voice.
+        try:
+            self._call.say(command)
+        except LocalProtocolError as error:
+            await self.push_error(f"not said: {error}")
+            return False
+        return True
 
     # The end
 
     async def stop(self, frame: EndFrame) -> None:
         """Play out, hang up when the last of it was heard, and see the socket closed."""
+        self._transport.is_leaving = True
+        self._wrote_at = self._call.now
         await super().stop(frame)
         call = self._call
-        self._transport.is_leaving = True
         if call.is_open:
-            call.say(c.HangUp(c.When.AFTER_PLAYOUT))
+            try:
+                call.say(c.HangUp(c.When.AFTER_PLAYOUT))
+            except LocalProtocolError:
+                # Nothing plays out now.
+                self._hang_up()
+        elif call.session.state is State.RINGING:
+            self._hang_up()
         await self._wait_gone(call.backlog + _GOODBYE)
 
     async def cancel(self, frame: CancelFrame) -> None:
@@ -199,8 +253,6 @@ class CallstreamOutput(BaseOutputTransport):
 
     async def cleanup(self) -> None:
         """Leave nothing behind."""
-        # Up to 1.12, an interruption in the middle of the end leaves tasks that nothing else ends.
-        await super().cancel(CancelFrame())
         await super().cleanup()
         self._hang_up()
         await self._wait_gone(_CLOSE_TIMEOUT)
@@ -215,3 +267,7 @@ class CallstreamOutput(BaseOutputTransport):
                 await self._call.wait_gone()
         except TimeoutError:
             self._call.fail(1001, "the call did not end in time")
+
+
+def _is_spared(frame: Frame) -> bool:
+    return isinstance(frame, _SPARED) or not getattr(frame, "interruptible", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from loguru import logger
 from pipecat.frames.frames import (
     CancelFrame,
     EndFrame,
@@ -18,7 +19,8 @@ from callstream_core import commands as c
 from callstream_core import dialects
 from callstream_core import events as e
 from callstream_core.audio import AudioFormat, linear
-from callstream_core.errors import LocalProtocolError, Malformed
+from callstream_core.errors import LocalProtocolError, Malformed, Unsupported
+from callstream_core.framer import Framer
 from callstream_core.resample import Converter
 from callstream_pipecat.frames import CallstreamMarkFrame, frame_of
 
@@ -28,7 +30,8 @@ class CallstreamSerializer(FrameSerializer):
 
     It only translates. The platform's stop is not obeyed, the bot is said to have stopped before it was heard, a
     hang-up cuts what is queued, calls that want an answer stay unanswered, and audio before the announcement is
-    lost: a serializer sends one message per frame and none of its own. `CallstreamTransport` has none of these limits.
+    lost: a serializer sends one message per frame and none of its own. Calls with a codec of their own or with
+    several parties stay silent, with a warning. `CallstreamTransport` has none of these limits.
     """
 
     def __init__(self, dialect: str = "asterisk", profile: Any = None) -> None:
@@ -40,6 +43,7 @@ class CallstreamSerializer(FrameSerializer):
         self._codec = dialects.get(dialect).codec(profile)
         self._decode: Converter | None = None
         self._encode: Converter | None = None
+        self._framer: Framer | None = None
         self._rates = (0, 0)
 
     async def setup(self, setup: Any) -> None:
@@ -50,11 +54,23 @@ class CallstreamSerializer(FrameSerializer):
 
     def _begin(self, opened: e.SessionOpened) -> None:
         self.opened = opened
+        try:
+            self._convert(opened)
+        except Unsupported as error:
+            # The receive loop would not survive an exception.
+            logger.warning("this call stays silent: {}", error)
+
+    def _convert(self, opened: e.SessionOpened) -> None:
         heard, said = self._rates
+        reply = opened.reply_format
+        if self._codec.capabilities.has_tracks:
+            raise Unsupported("each party has a track of its own; CallstreamTransport tells them apart")
         if heard:
             self._decode = Converter(opened.caller_format, linear(heard))
-        if said and opened.reply_format is not None:
-            self._encode = Converter(linear(said), opened.reply_format)
+        if said and reply is not None:
+            self._encode = Converter(linear(said), reply)
+            # Platforms drop what is no whole frame, and after resampling nothing is.
+            self._framer = Framer(reply.frame_size)
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
         """Return the first thing that a message says, if it is something for the pipeline."""
@@ -86,7 +102,7 @@ class CallstreamSerializer(FrameSerializer):
 
     def _command(self, frame: Frame) -> c.Command | None:
         if isinstance(frame, OutputAudioRawFrame):
-            audio = self._encode.feed(frame.audio) if self._encode else b""
+            audio = self._framer.feed(self._encode.feed(frame.audio)) if self._encode and self._framer else b""
             return c.SendAudio(audio) if audio else None
         if isinstance(frame, InterruptionFrame):
             return c.ClearPlayout()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipecat.transports.base_transport import BaseTransport, TransportParams
+from pydantic import Field
 
 from callstream_asyncio import Call
 from callstream_core import events as e
@@ -23,16 +24,16 @@ class CallstreamParams(TransportParams):
     audio_out_10ms_chunks: int = 2
     audio_out_end_silence_secs: int = 0
     """A hang-up waits for the last word anyhow."""
-    look_ahead: float = 0.3
+    look_ahead: float = Field(default=0.3, ge=0, le=5)
     """Seconds of speech that may be on their way to the caller's ear: how long the event loop may stand still
     without a gap, and how far Pipecat's idea of what was said may run ahead."""
-    stop_patience: float = 5.0
-    """Seconds that a chunk waits while the platform takes none. It is dropped then, and counted; Pipecat gives a
-    transport up that takes ten."""
+    stop_patience: float = Field(default=5.0, ge=0, lt=10)
+    """Seconds that a chunk waits while the platform takes none, and all of a goodbye. It is dropped then, and counted;
+    Pipecat gives a transport up that takes ten."""
     fills_silence: bool = True
-    """Push silence while the platform sends nothing, so that turns end in time."""
-    max_waiting: int = 500
-    """Pieces of caller audio that wait for the pipeline; the oldest are dropped then, and counted."""
+    """Push silence while the platform sends nothing, so that turns end in time. Not where each party has a track."""
+    max_waiting: int = Field(default=500, ge=1)
+    """Pieces of caller audio that wait for the pipeline; what comes then is dropped, and counted."""
 
 
 class CallstreamTransport(BaseTransport):
@@ -61,8 +62,9 @@ class CallstreamTransport(BaseTransport):
         if reply is None:
             self.params.audio_out_enabled = False
         if info.caller_format.is_packets or (reply is not None and reply.is_packets):
-            raise Unsupported(f"Pipecat needs plain audio, not packets of {info.caller_format.encoding}")
-        self._decode = Converter(info.caller_format, linear(info.caller_format.rate))
+            raise Unsupported(f"Pipecat takes no packets of {info.caller_format.encoding}: choose slin, u-law or A-law")
+        # Refused here, if at all: later is too late.
+        Converter(info.caller_format, linear(info.caller_format.rate))
         self._encode = Converter(linear(reply.rate), reply) if reply else None
         for name in ("on_client_connected", "on_client_disconnected", "on_call_ended", "on_call_event"):
             self._register_event_handler(name)
@@ -80,7 +82,7 @@ class CallstreamTransport(BaseTransport):
     def input(self) -> CallstreamInput:
         """Return the processor that the caller's audio comes from."""
         if self._input is None:
-            self._input = CallstreamInput(self, self._decode, self.params, name=self._input_name)
+            self._input = CallstreamInput(self, self.params, name=self._input_name)
         return self._input
 
     def output(self) -> CallstreamOutput:

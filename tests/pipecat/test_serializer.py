@@ -28,10 +28,12 @@ START = (
 )
 
 
-def opened() -> CallstreamSerializer:
+def opened(format: str = "ulaw", rate: int = 8000) -> CallstreamSerializer:
     serializer = CallstreamSerializer()
-    run(serializer.setup(SimpleNamespace(audio_in_sample_rate=8000, audio_out_sample_rate=8000)))
-    frame = run(serializer.deserialize(START))
+    for _ in range(2):
+        # Once for each side of a transport.
+        run(serializer.setup(SimpleNamespace(audio_in_sample_rate=rate, audio_out_sample_rate=rate)))
+    frame = run(serializer.deserialize(START.replace("ulaw", format)))
     assert isinstance(frame, InputTransportMessageFrame)
     assert frame.message["call_id"] == "7"
     return serializer
@@ -51,6 +53,25 @@ def test_audio_both_ways() -> None:
     assert frame.audio == bytes(320)
     said = OutputAudioRawFrame(audio=bytes(320), sample_rate=8000, num_channels=1)
     assert run(serializer.serialize(said)) == b"\xff" * 160
+
+
+def test_audio_of_another_rate_leaves_in_whole_frames() -> None:
+    serializer = opened(rate=24000)
+    sizes = []
+    for _ in range(50):
+        said = OutputAudioRawFrame(audio=bytes(960), sample_rate=24000, num_channels=1)
+        sizes.append(len(run(serializer.serialize(said)) or b""))
+    assert sum(sizes) >= 40 * 160
+    assert not any(size % 160 for size in sizes)
+
+
+@pytest.mark.parametrize("format", ["opus", "g722"])
+def test_a_call_that_it_cannot_take_stays_silent(format: str) -> None:
+    serializer = opened(format)
+    assert run(serializer.deserialize(b"\x01" * 60)) is None
+    said = OutputAudioRawFrame(audio=bytes(320), sample_rate=8000, num_channels=1)
+    assert run(serializer.serialize(said)) is None
+    assert "HANGUP" in run(serializer.serialize(EndFrame()))
 
 
 def test_digits_marks_and_the_end() -> None:
