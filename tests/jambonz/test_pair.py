@@ -23,10 +23,18 @@ from callstream_core.jambonz.call_memory import CallMemory
 from callstream_core.jambonz.control_platform import ControlPlatform
 from callstream_core.jambonz.control_session import ControlSession
 from callstream_core.jambonz.control_state import ControlState
+from callstream_core.jambonz.parts import HookDelay, Target
 from callstream_core.jambonz.phone_call import PlatformState
 from callstream_core.jambonz.profile import JambonzProfile
 from callstream_core.outputs import CloseLink, Transmit
 
+HUM = HookDelay(
+    no_response_timeout=0.5,
+    no_response_give_up_timeout=20,
+    retries=3,
+    actions=[{"verb": "play", "url": "hum"}],
+    give_up_actions=[{"verb": "pause", "length": 1}, {"verb": "hangup"}],
+)
 some_verbs = st.lists(
     st.sampled_from(
         [
@@ -39,6 +47,9 @@ some_verbs = st.lists(
             v.Gather(input=["digits"], num_digits=1, timeout=1, action_hook="/digits"),
             v.Listen(url="/audio", action_hook="/listened"),
             v.Config(notify_events=True),
+            v.Config(action_hook_delay_action=HUM),
+            v.Dial(target=[Target(type="phone", number="3")], action_hook="/dialled", timeout=5),
+            v.Dial(target=[Target(type="phone", number="4")], action_hook="/dialled", confirm_hook="/confirm"),
             v.Tag(data={"a": 1}),
         ]
     ),
@@ -192,6 +203,22 @@ class Pair(RuleBasedStateMachine):
     def press(self) -> None:
         self.happen(h.KeyPressed("1"))
 
+    @rule(
+        stimulus=st.sampled_from(
+            (
+                h.FarEndRang(),
+                h.FarEndAnswered(),
+                h.FarEndRefused(),
+                h.FarEndHungUp(),
+                h.FarEndPromoted(),
+                h.KeyPressed("1", is_callee=True),
+                h.VerbEnded(),
+            )
+        )
+    )
+    def follow_far_end(self, stimulus: h.Stimulus) -> None:
+        self.happen(stimulus)
+
     @precondition(lambda self: self.platform.state is PlatformState.RUNNING)
     @rule()
     def connect_speech(self) -> None:
@@ -216,6 +243,8 @@ class Pair(RuleBasedStateMachine):
         for session in self.sessions:
             assert len(session.owed) <= session.limits.max_debts
             assert session.pending_tokens <= session.limits.max_pending_tokens
+        # Nobody is on the line whom no verb has called.
+        assert isinstance(self.platform.running, v.Dial) or not self.platform.call.runner.far.is_up
 
     def teardown(self) -> None:
         if not self.sessions:

@@ -50,7 +50,7 @@ def test_the_child_announces_itself_on_a_socket_of_its_own() -> None:
     assert "call_sid" not in asked
     assert asked["data"]["call_sid"] == "call-0001-b1"
     assert (asked["data"]["direction"], asked["data"]["call_status"]) == ("outbound", "in-progress")
-    assert asked["data"]["parent_call_info"]["call_sid"] == "call-0001"
+    assert asked["data"]["parent_call_info"]["call_sid"] == asked["data"]["parent_call_sid"] == "call-0001"
     assert child.ack([pause(1, "ignored")]) == []
     assert child.platform.running is None
 

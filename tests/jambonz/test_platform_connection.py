@@ -298,6 +298,18 @@ def test_calls_that_have_not_begun_or_are_over() -> None:
     assert sim.platform.receive_close(1000, 99) == []
 
 
+def test_the_last_word_is_the_call_s_own() -> None:
+    dial = {"verb": "dial", "target": [{"type": "phone", "number": "3"}]}
+    sim = running(ANSWER, dial, notifies=False)
+    sim.close(4000)
+    sim.opens = False
+    sim.happen(h.SpeechConnected())
+    sim.happen(h.CallerHungUp())
+    sim.heard()
+    sim._take(sim.platform.link_opened(sim.now))
+    assert sim.heard() == ["cs completed"], "and not that of the dialled party"
+
+
 def test_of_all_that_waits_only_the_last_status_is_said_when_the_call_is_over() -> None:
     for has_status_hook in (True, False):
         sim = running(ANSWER, notifies=False, has_status_hook=has_status_hook)

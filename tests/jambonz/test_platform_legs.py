@@ -161,7 +161,7 @@ def test_49_a_leg_that_becomes_a_call_of_its_own() -> None:
         "finished config",
         "starting a",
     ]
-    assert sim.hang_up() == ["cs completed", "finished a", "close 1000"]
+    assert sim.hang_up() == ["cs completed of B", "finished a", "close 1000"]
 
 
 def test_a_leg_whose_application_does_not_ack_or_cannot_be_had() -> None:

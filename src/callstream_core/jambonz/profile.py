@@ -197,6 +197,7 @@ def caller_leg(profile: JambonzProfile) -> Leg:
         called=profile.called,
         sbc_callid=profile.sbc_callid,
         call_id=profile.call_id,
+        parent=None if profile.parent is None else profile.parent.get("call_sid"),
     )
 
 

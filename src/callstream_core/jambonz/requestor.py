@@ -314,11 +314,15 @@ class Requestor:
             out.append(ResumeFailed())
             self._drop_queue(out)
 
+    def _is_last_word(self, event: Notice) -> bool:
+        # Of the call itself, whatever is told of other legs.
+        return isinstance(event, CallStatusChanged) and event.leg == self._profile.call_sid
+
     def finish(self, code: int, out: list[Said]) -> None:
         """End; where the last word is still to be said, dial for it."""
         self._in_flight.clear()
         if self.state is LinkState.DIALLING and self.connections:
-            last = [event for event in self._take_queue() if isinstance(event, CallStatusChanged)]
+            last = [event for event in self._take_queue() if self._is_last_word(event)]
             if last:
                 self._is_last = True
                 self._trigger = last[-1]
