@@ -148,19 +148,19 @@ async def test_an_unknown_path_is_refused(served: Served) -> None:
 
 
 @asynccontextmanager
-async def peer(served: Served, **headers: str | None) -> AsyncIterator[Peer]:
+async def peer(served: Served, subprotocol: str | None = None) -> AsyncIterator[Peer]:
     """A caller who says whatever he likes, after the opening of an ordinary call."""
     async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         found = Peer(stream)
         with trio.fail_after(10):
-            assert await found.upgrade(request("/asterisk?token=1", **headers)) == 101
+            assert await found.upgrade(request("/asterisk?token=1", Sec_WebSocket_Protocol=subprotocol)) == 101
             await found.say(START)
             yield found
 
 
 @pytest.mark.parametrize("subprotocol", [None, "media", "chat, media"])
 async def test_garbage_is_passed_over_until_it_is_too_much(served: Served, subprotocol: str | None) -> None:
-    async with peer(served, Sec_WebSocket_Protocol=subprotocol) as caller:
+    async with peer(served, subprotocol) as caller:
         await caller.say("", "{", "MEDIA_", '{"event": 7}', b"", START, "MEDIA_MARK_PROCESSED nobody", b"\x10" * 160)
         assert await caller.audio(160) == b"\x10" * 160
         await caller.say(*[START] * 150)

@@ -180,7 +180,8 @@ class Call:
             self.ended = event
             while self._clears:
                 _settle(self._clears.popleft(), None)
-        self._changed.set()
+        if isinstance(event, e.SessionOpened | e.SessionClosed):
+            self._changed.set()
         if self._hear is not None:
             self._hear(event)
             return
