@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from callstream_core.jambonz.values import Object
+from callstream_core.jambonz.values import Object, text_in
 from callstream_core.jambonz.words import HookCalled
 
 
@@ -121,6 +121,56 @@ class MessageEnded:
     sid: str | None = None
 
 
+@attrs.frozen
+class KeysCaptured:
+    """Someone in a dial has pressed keys that its `dtmf_capture` names."""
+
+    keys: str
+
+
+@attrs.frozen
+class HoldChanged:
+    """The dialled party was put on hold, or taken back."""
+
+    detail: Object
+
+
+@attrs.frozen
+class ReferAsked:
+    """A party asks to be transferred."""
+
+    details: Object
+
+
+@attrs.frozen
+class ReferProgressed:
+    """A transfer that we asked for goes on."""
+
+    status: str
+
+
+@attrs.frozen
+class MachineDetected:
+    """Answering machine detection has something to tell: `human_detected`, `machine_detected` …"""
+
+    kind: str
+
+
+@attrs.frozen
+class DialogueEnded:
+    """Somebody else's dialogue is over: Dialogflow's, Lex's, Rasa's."""
+
+    result: str
+
+
+@attrs.frozen(kw_only=True)
+class TransferEnded:
+    """A transfer is over (commercial editions)."""
+
+    result: str
+    reason: str = ""
+
+
 Result = (
     PlayEnded
     | InputGathered
@@ -134,6 +184,13 @@ Result = (
     | SipRequestEnded
     | ReferEnded
     | MessageEnded
+    | KeysCaptured
+    | HoldChanged
+    | ReferAsked
+    | ReferProgressed
+    | MachineDetected
+    | DialogueEnded
+    | TransferEnded
 )
 
 
@@ -141,14 +198,9 @@ def result_of(event: HookCalled) -> Result | None:
     """Return what a hook reports, where it is of a kind that is known; what it lacks is taken for nothing."""
     data = event.data
     for key, read in _READERS:
-        if key in data:
-            return read(data)
+        if key in data and (found := read(data)) is not None:
+            return found
     return None
-
-
-def _text(data: Object, key: str) -> str | None:
-    value = data.get(key)
-    return value if isinstance(value, str) else None
 
 
 def _number(data: Object, key: str) -> float | None:
@@ -167,11 +219,11 @@ def _best(data: Object) -> tuple[str, float | None, bool]:
     found = speech if isinstance(speech, dict) else {}
     readings = found.get("alternatives")
     first = readings[0] if isinstance(readings, list) and readings and isinstance(readings[0], dict) else {}
-    return _text(first, "transcript") or "", _number(first, "confidence"), found.get("is_final") is not False
+    return text_in(first, "transcript") or "", _number(first, "confidence"), found.get("is_final") is not False
 
 
 def _reason(data: Object) -> Result | None:
-    reason = _text(data, "reason") or ""
+    reason = text_in(data, "reason") or ""
     if reason in ("playCompleted", "playFailed"):
         played = _number(data, "playback_milliseconds")
         return PlayEnded(reason == "playCompleted", None if played is None else played / 1000)
@@ -180,21 +232,21 @@ def _reason(data: Object) -> Result | None:
     transcript, confidence, is_final = _best(data)
     return InputGathered(
         reason=reason,
-        digits=_text(data, "digits") or "",
+        digits=text_in(data, "digits") or "",
         transcript=transcript,
         confidence=confidence,
         is_final=is_final,
-        details=_text(data, "details") or "",
+        details=text_in(data, "details") or "",
     )
 
 
 def _dial(data: Object) -> Result:
-    status, leg = _text(data, "dial_call_status") or "", _text(data, "dial_call_sid")
+    status, leg = text_in(data, "dial_call_status") or "", text_in(data, "dial_call_sid")
     return DialEnded(status=status, sip_status=_whole(data, "dial_sip_status"), leg=leg)
 
 
 def _listen(data: Object) -> Result:
-    return ListenEnded(_number(data, "dial_call_duration") or 0, _text(data, "digits") or "")
+    return ListenEnded(_number(data, "dial_call_duration") or 0, text_in(data, "digits") or "")
 
 
 def _speech(data: Object) -> Result:
@@ -203,7 +255,7 @@ def _speech(data: Object) -> Result:
 
 
 def _queue(data: Object) -> Result:
-    return QueueLeft(result=_text(data, "queue_result") or "", waited=_number(data, "queue_time"))
+    return QueueLeft(result=text_in(data, "queue_result") or "", waited=_number(data, "queue_time"))
 
 
 def _wait(data: Object) -> Result:
@@ -215,23 +267,52 @@ def _wait(data: Object) -> Result:
 
 
 def _conference(data: Object) -> Result:
-    sid, members = _text(data, "conference_sid"), _whole(data, "members")
-    return ConferenceReported(event=_text(data, "event") or "", sid=sid, members=members)
+    sid, members = text_in(data, "conference_sid"), _whole(data, "members")
+    return ConferenceReported(event=text_in(data, "event") or "", sid=sid, members=members)
 
 
-# By the member that tells them apart; the first that is there counts.
+def _machine(data: Object) -> Result | None:
+    kind = text_in(data, "type") or ""
+    return MachineDetected(kind.removeprefix("amd_")) if kind.startswith("amd_") else None
+
+
+def _progress(data: Object) -> Result | None:
+    status = text_in(data, "call_status")
+    return ReferProgressed(status) if data["event"] == "transfer-status" and status is not None else None
+
+
+def _transfer(data: Object) -> Result:
+    return TransferEnded(result=text_in(data, "transfer_result") or "", reason=text_in(data, "transfer_reason") or "")
+
+
+def _object(data: Object, key: str) -> Object:
+    value = data[key]
+    return value if isinstance(value, dict) else {}
+
+
+# By the member that tells them apart; the first that is there, and makes sense, counts.
 _READERS: tuple[tuple[str, Callable[[Object], Result | None]], ...] = (
     ("reason", _reason),
     ("dial_call_status", _dial),
     ("dial_call_duration", _listen),
     ("queue_result", _queue),
     ("queue_size", _wait),
-    ("dequeue_result", lambda data: QueueLeft(result=_text(data, "dequeue_result") or "")),
+    ("dequeue_result", lambda data: QueueLeft(result=text_in(data, "dequeue_result") or "")),
     ("conference_sid", _conference),
-    ("completion_reason", lambda data: LlmEnded(_text(data, "completion_reason") or "")),
+    ("completion_reason", lambda data: LlmEnded(text_in(data, "completion_reason") or "")),
     ("refer_status", lambda data: ReferEnded(_whole(data, "refer_status"), _whole(data, "final_referred_call_status"))),
-    ("message_status", lambda data: MessageEnded(_text(data, "message_status") or "", _text(data, "message_sid"))),
+    ("message_status", lambda data: MessageEnded(text_in(data, "message_status") or "", text_in(data, "message_sid"))),
     ("result", lambda data: SipRequestEnded(data.get("result") == "success", _whole(data, "sip_status"))),
     ("speech", _speech),
     ("translation", _speech),
+    ("dtmf", lambda data: KeysCaptured(text_in(data, "dtmf") or "")),
+    ("hold_detail", lambda data: HoldChanged(_object(data, "hold_detail"))),
+    ("refer_details", lambda data: ReferAsked(_object(data, "refer_details"))),
+    ("type", _machine),
+    ("event", _progress),
+    ("transfer_result", _transfer),
+    *(
+        (f"{name}_result", lambda data, key=f"{name}_result": DialogueEnded(text_in(data, key) or ""))
+        for name in ("dialogflow", "lex", "rasa")
+    ),
 )

@@ -154,6 +154,12 @@ def _hook(found: Object) -> Hook | Object:
     return found
 
 
+def text_in(data: Object, key: str) -> str | None:
+    """Return a text among values, or None where there is none."""
+    value = data.get(key)
+    return value if isinstance(value, str) else None
+
+
 def snake_cased(value: Any) -> Any:
     """Return `value` with all keys as jambonz writes them in its messages, save those inside a user's own data."""
     if isinstance(value, Mapping):

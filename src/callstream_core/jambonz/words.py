@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import attrs
 
 from callstream_core.events import Side
-from callstream_core.jambonz.values import Object
+from callstream_core.jambonz.values import Object, text_in
 
 
 class CallStatus(enum.Enum):
@@ -54,8 +54,7 @@ class Notice:
     @property
     def leg(self) -> str | None:
         """The leg of the call that this is about."""
-        sid = self.data.get("call_sid", self.call_sid)
-        return sid if isinstance(sid, str) else None
+        return text_in(self.data, "call_sid") if "call_sid" in self.data else self.call_sid
 
     @property
     def call_status(self) -> CallStatus | None:
@@ -125,8 +124,7 @@ class HookCalled(HookQuestion):
     @property
     def verb_id(self) -> str | None:
         """The id of the verb, in action hooks of verbs that have one."""
-        found = self.data.get("verb_id")
-        return found if isinstance(found, str) else None
+        return text_in(self.data, "verb_id")
 
 
 @attrs.frozen(kw_only=True)
@@ -138,8 +136,7 @@ class CallStatusChanged(Notice):
     @property
     def error(self) -> str | None:
         """Why the ack of a gather hook was not usable; the state has not changed then."""
-        found = self.data.get("error")
-        return found if isinstance(found, str) else None
+        return text_in(self.data, "error")
 
 
 @attrs.frozen(kw_only=True)
@@ -156,14 +153,12 @@ class VerbProgressed(Notice):
     @property
     def verb(self) -> str | None:
         """The verb's name, as jambonz calls it."""
-        found = self.data.get("name", self.data.get("verb"))
-        return found if isinstance(found, str) else None
+        return text_in(self.data, "name" if "name" in self.data else "verb")
 
     @property
     def verb_id(self) -> str | None:
         """The id that the application gave the verb."""
-        found = self.data.get("id")
-        return found if isinstance(found, str) else None
+        return text_in(self.data, "id")
 
 
 @attrs.frozen(kw_only=True)
@@ -175,8 +170,8 @@ class ErrorReported(Notice):
     @property
     def text(self) -> str:
         """What went wrong, with details where there are any."""
-        details = self.data.get("details")
-        return str(self.data["msg"]) + (f": {details}" if isinstance(details, str) else "")
+        details = text_in(self.data, "details")
+        return str(self.data["msg"]) + (f": {details}" if details is not None else "")
 
     @property
     def is_ours(self) -> bool:
