@@ -216,9 +216,9 @@ def _target() -> Any:
         (o.Redirect(5), "verbs should be a sequence of verbs, not int"),
         (o.Redirect((v.Pipeline(llm=v.Llm(vendor="x", llm_options={})),)), "invalid jambonz verb 'pipeline'"),
         (o.Redirect((v.RestDial(call_hook="x", from_="1", to=_target()),)), "takes no such verb"),
-        (o.Redirect((v.Tag(data={"x": object()}),)), "redirect: not JSON"),
-        (o.Redirect((v.Tag(data={"x": float("nan")}),)), "redirect: not JSON"),
-        (o.Redirect((v.Tag(data={"x": "\ud800"}),)), "redirect: not JSON"),
+        (o.Redirect((v.Tag(data={"x": object()}),)), r"redirect\.data\.0\.\S+ is not JSON"),
+        (o.Redirect((v.Tag(data={"x": float("nan")}),)), r"redirect\.data\.0\.\S+ is not JSON"),
+        (o.Redirect((v.Tag(data={"x": "\ud800"}),)), r"redirect\.data\.0\.\S+ is not JSON"),
         (o.RedirectByHook(), "call_hook or child_call_hook is needed"),
         (o.SetCallStatus("completed"), "status should be LastStatus"),  # type: ignore[arg-type]
         (o.Configure(v.Say(text="x")), "config should be Config"),  # type: ignore[arg-type]

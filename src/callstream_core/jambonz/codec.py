@@ -147,10 +147,37 @@ def checked(found: Object) -> str:
         message = dump(found)
         size = len(message.encode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise LocalProtocolError(f"{found.get('command', found['type'])}: not JSON: {error}") from None
+        where = ".".join((str(found.get("command", found["type"])), *_fault(found)))
+        raise LocalProtocolError(f"{where} is not JSON: {error}") from None
     if size > MAX_MESSAGE:
         raise LocalProtocolError(f"a message of {size} bytes; jambonz takes {MAX_MESSAGE} at most")
     return message
+
+
+def _fault(value: Any) -> list[str]:
+    """Return the way to the value that is not JSON, if it is not too long."""
+    way: list[str] = []
+    while len(way) < _MAX_WAY:
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+        )
+        found = next(((key, item) for key, item in items if not _is_json(item)), None)
+        if found is None:
+            break
+        way.append(str(found[0]))
+        value = found[1]
+    return way
+
+
+_MAX_WAY = 8
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        dump(value).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def decode_order(message: str | bytes) -> Ack | Order:
@@ -204,6 +231,6 @@ def _verbs_of(data: Any) -> tuple[Verb, ...] | Unusable:
         return Unusable(str(error), data)
 
 
-def dump(found: Object) -> str:
+def dump(found: Any) -> str:
     """Return compact JSON."""
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

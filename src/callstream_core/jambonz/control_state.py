@@ -109,6 +109,8 @@ def usable_verbs(ack: o.Ack, question: w.Question) -> tuple[Verb, ...] | None:
     """Return the verbs of an ack, or raise where jambonz would reject the call because of them."""
     if isinstance(ack.verbs, o.Unusable):
         raise LocalProtocolError(f"jambonz would refuse the verbs: {ack.verbs.reason}")
+    if ack.verbs is not None and not isinstance(ack.verbs, tuple):
+        raise LocalProtocolError(f"verbs should be a sequence of verbs, not {type(ack.verbs).__name__}")
     # A call that was ordered by REST may idle.
     is_ordered = question.data.get("direction") == "outbound"
     if isinstance(question, w.SessionOffered) and not ack.verbs and not is_ordered:
@@ -118,6 +120,6 @@ def usable_verbs(ack: o.Ack, question: w.Question) -> tuple[Verb, ...] | None:
 
 def close_code(command: o.Disconnect) -> int:
     """Return a close code that can be sent."""
-    if command.code in _NO_CODES or not 1000 <= command.code <= 4999:
+    if not isinstance(command.code, int) or command.code in _NO_CODES or not 1000 <= command.code <= 4999:
         raise LocalProtocolError(f"code should be a close code, not {command.code}")
     return command.code

@@ -55,10 +55,10 @@ class Debts:
 
     def find(self, msgid: str) -> Debt:
         """Return a debt. Raise `LocalProtocolError` where nothing is owed."""
-        debt = self._owed.get(msgid)
+        debt = self._owed.get(msgid) if isinstance(msgid, str) else None
         if debt is None:
             why = "there is none that wants it"
-            if msgid in self._settled:
+            if isinstance(msgid, str) and msgid in self._settled:
                 reason = self._settled[msgid]
                 why = "it was acked before" if reason is None else f"the session has acked it: {reason.value}"
             raise LocalProtocolError(f"message {msgid!r} cannot be acked: {why}")

@@ -54,6 +54,9 @@ def _want(name: str, value: Any, *kinds: type, optional: bool = False) -> Any:
     if is_wrong or value == "":
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise LocalProtocolError(f"{name} should be {expected}, not {str(value)[:40]!r}")
+    if isinstance(value, Mapping):
+        # Whatever kind of mapping it is.
+        return dict(value)
     return value.value if isinstance(value, enum.Enum) else value
 
 
@@ -104,6 +107,8 @@ def _record(order: o.Record, _: Stack) -> tuple[str, Any]:
     if order.type not in (None, "siprec", "cloud"):
         raise LocalProtocolError(f"type should be siprec or cloud, not {order.type!r}")
     server = _want("siprec_server_url", order.siprec_server_url, str, tuple, optional=True)
+    if isinstance(server, tuple) and not (server and all(isinstance(url, str) for url in server)):
+        raise LocalProtocolError(f"siprec_server_url should be a URL or a list of them, not {server!r}")
     return "record", _some(
         action=_want("action", order.action, o.RecordingAction),
         recordingID=_want("recording_id", order.recording_id, str, optional=True),
@@ -168,9 +173,11 @@ def _sip_request(order: o.SendSipRequest, _: Stack) -> tuple[str, Any]:
 
 
 def _keys(order: o.SendKeys, _: Stack) -> tuple[str, Any]:
-    if order.digit not in _DIGITS:
+    if _want("digit", order.digit, str) not in _DIGITS:
         raise LocalProtocolError(f"digit should be one of 0-9 * # A-D, not {order.digit!r}")
     duration = _want("duration", order.duration, int, optional=True)
+    if duration is not None and duration <= 0:
+        raise LocalProtocolError(f"duration should be positive milliseconds, not {duration}")
     return "dtmf", {"dtmf": _some(digit=order.digit, duration=duration)}
 
 
@@ -197,7 +204,10 @@ def _tokens(order: o.SendTokens, _: Stack) -> tuple[str, Any]:
     text = _want("tokens", order.tokens, str)
     if utf16_length(text) > MAX_TOKENS:
         raise LocalProtocolError(f"tokens of {utf16_length(text)} characters; jambonz takes {MAX_TOKENS} at most")
-    return "tts:tokens", {"id": _want("id", order.id, str, int), "tokens": text}
+    name = _want("id", order.id, str, int)
+    if not name:
+        raise LocalProtocolError("id should not be 0: jambonz takes that for a missing one, and drops the tokens")
+    return "tts:tokens", {"id": name, "tokens": text}
 
 
 def utf16_length(text: str) -> int:

@@ -17,7 +17,7 @@ from callstream_core.jambonz.verbs import Config, Dub
 
 
 def _stack(items: Any) -> Any:
-    return tuple(items) if isinstance(items, Sequence) and not isinstance(items, str) else items
+    return tuple(items) if isinstance(items, Sequence) and not isinstance(items, str | bytes) else items
 
 
 @attrs.frozen
