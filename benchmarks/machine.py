@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import resource
@@ -110,11 +109,9 @@ class Measured:
 
 
 def settle_on(core: int) -> None:
-    """Before a program starts: give it a core, -1 the last one, the right of way, and as many sockets as may be."""
+    """Before a program starts: give it a core, -1 for the last one, and as many sockets as there may be."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[core % len(cores)]})
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

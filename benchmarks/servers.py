@@ -46,9 +46,13 @@ PEERS = {
 }
 
 
+NATIVE = {"c-epoll": "react", "c-epoll-gathered": "gather"}
+"""The floor, in C: it reacts to each socket, or looks at all of them every 2 ms, as callstream does with many calls."""
+
+
 def names() -> list[str]:
     """Return the names of all servers."""
-    return ["callstream", "c-epoll", *(name for name in PEERS if name != "callstream")]
+    return ["callstream", *NATIVE, *(name for name in PEERS if name != "callstream")]
 
 
 def chosen_from(given: Sequence[str], against: Sequence[Path], usual: Sequence[str]) -> tuple[str, ...]:
@@ -78,8 +82,8 @@ def command_for(name: str, work: str, port: int, *, is_tls: bool = False) -> lis
     if tree and is_ours(name):
         return [*_from_tree(tree), *command_for(name, work, port, is_tls=is_tls)]
     secrets = [str(certificate())] if is_tls else []
-    if name == "c-epoll":
-        return [str(build("echo", is_tls=is_tls)), str(port), work, *secrets]
+    if name in NATIVE:
+        return [str(build("echo", is_tls=is_tls)), str(port), work, NATIVE[name], *secrets]
     peer = PEERS.get(name)
     if peer is None:
         raise CannotMeasure(f"unknown server {name!r}; there are {', '.join(names())}")

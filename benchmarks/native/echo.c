@@ -1,8 +1,9 @@
 /* The floor: a WebSocket server in one epoll loop, with nothing around it.
  *
- * echo PORT echo [PEM]      sends every binary message back
- * echo PORT duplex [PEM]    hears, and sends a stream of its own: a stamped frame per 20 ms and call
+ * echo PORT echo HABIT [PEM]      sends every binary message back
+ * echo PORT duplex HABIT [PEM]    hears, and sends a stream of its own: a stamped frame per 20 ms and call
  *
+ * HABIT is react, or gather: then it looks at its sockets and its streams every 2 ms, and not as each is ready.
  * With a PEM file of a key and its certificate it speaks TLS.
  */
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 
 #define BUFFER 65536
 #define PERIOD 20000000ull
+#define TICK 2000000ull
 
 struct peer {
     struct wire wire;
@@ -206,34 +208,46 @@ static void admit(int listener, int poll, int is_tls) {
     epoll_ctl(poll, EPOLL_CTL_ADD, p->wire.fd, &event);
 }
 
+static void arm(int timer, uint64_t at, uint64_t interval) {
+    struct itimerspec spec = {.it_value = {.tv_sec = at / 1000000000ull, .tv_nsec = at % 1000000000ull},
+                              .it_interval = {.tv_nsec = interval}};
+    timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
+}
+
+static void serve_ready(int poll, int timer, int listener, int is_tls, int patience) {
+    struct epoll_event ready[1024];
+    uint64_t ticks;
+    int n = epoll_wait(poll, ready, 1024, patience);
+    for (int i = 0; i < n; i++) {
+        struct peer *p = ready[i].data.ptr;
+        if (!p) {
+            admit(listener, poll, is_tls);
+        } else if (p == &ring) {
+            if (read(timer, &ticks, 8) < 0) continue;
+        } else if (!serve(p)) {
+            unlink_peer(p);
+            wire_close(&p->wire);
+            free(p);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
-    if (argc < 3) return 2;
-    if (argc > 3) tls_begin(argv[3]);
+    if (argc < 4) return 2;
+    int is_tls = argc > 4, gathers = !strcmp(argv[3], "gather");
+    if (is_tls) tls_begin(argv[4]);
     is_duplex = !strcmp(argv[2], "duplex");
-    int listener = begin(argv[1]), poll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN}, ready[1024];
+    int listener = begin(argv[1]), poll = epoll_create1(0);
+    int timer = timerfd_create(CLOCK_MONOTONIC, gathers ? 0 : TFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN};
     epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
     event.data.ptr = &ring;
-    epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
-    for (uint64_t armed = 0;;) {
-        uint64_t next = send_due(now_ns()), ticks;
-        if (next && next != armed) {
-            struct itimerspec spec = {.it_value = {.tv_sec = next / 1000000000ull, .tv_nsec = next % 1000000000ull}};
-            timerfd_settime(timer, TFD_TIMER_ABSTIME, &spec, NULL);
-            armed = next;
-        }
-        int n = epoll_wait(poll, ready, 1024, -1);
-        for (int i = 0; i < n; i++) {
-            struct peer *p = ready[i].data.ptr;
-            if (!p) {
-                admit(listener, poll, argc > 3);
-            } else if (p == &ring) {
-                if (read(timer, &ticks, 8) < 0) continue;
-            } else if (!serve(p)) {
-                unlink_peer(p);
-                wire_close(&p->wire);
-                free(p);
-            }
-        }
+    if (gathers) arm(timer, now_ns(), TICK);
+    else epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event);
+    for (uint64_t armed = 0, ticks;;) {
+        uint64_t next = send_due(now_ns());
+        if (!gathers && next && next != armed) arm(timer, armed = next, 0);
+        if (gathers && read(timer, &ticks, 8) < 0) return 1;
+        serve_ready(poll, timer, listener, is_tls, gathers ? 0 : -1);
     }
 }

@@ -38,7 +38,7 @@
 #define LATE 5000000ull
 #define GATHER_FROM 400 /* Calls from which the generator, too, looks at its sockets on a tick: it must stay cheap. */
 #define TICK 250000ull
-#define PATIENCE 45 /* Seconds for all calls to open; a server that takes longer is overloaded. */
+#define PATIENCE 30 /* Seconds for all calls to open; a server that takes longer is overloaded. */
 #define EARLY 1000000ull
 
 enum mode { ECHO, SATURATED, DUPLEX, BARGEIN, IDLE };
