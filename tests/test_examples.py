@@ -32,6 +32,7 @@ SERVERS = {
     "with_aiohttp.py": ("aiohttp",),
     "with_threads.py": ("websockets",),
     "with_trio_websocket.py": ("trio_websocket",),
+    "with_trio_call.py": ("trio_websocket",),
 }
 PLATFORMS = {
     "asterisk-plain": ("asterisk", AsteriskProfile(format="ulaw")),

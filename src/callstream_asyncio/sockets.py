@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
+from callstream_core.sockets import LinkClosed, Socket
 
-class LinkClosed(Exception):
-    """The WebSocket is closed; `code` is the close code, 1005 for a close without one, None for a lost connection."""
-
-    def __init__(self, code: int | None) -> None:
-        super().__init__(f"closed with {code}" if code is not None else "connection lost")
-        self.code = code
-
-
-class Socket(Protocol):
-    """One WebSocket. `receive` may be cancelled without losing a message."""
-
-    async def receive(self) -> str | bytes:
-        """Wait for a message. Raise `LinkClosed` when there will be no more."""
-        ...
-
-    async def send(self, message: str | bytes) -> None:
-        """Send one message, unfragmented."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close; harmless when that has happened already."""
-        ...
+__all__ = ["AiohttpSocket", "LinkClosed", "Socket", "StarletteSocket", "WebsocketsSocket"]
 
 
 class StarletteSocket:

@@ -3,6 +3,7 @@
 from callstream_trio.admission import Admission, Basic, HeaderToken, QueryToken
 from callstream_trio.call import Call, CallEnded, CallLimits, CallStats
 from callstream_trio.caller import Caller, dial
+from callstream_trio.carry import carry
 from callstream_trio.control import Control
 from callstream_trio.dial import DialFailed, DialSettings, join, joined
 from callstream_trio.hub import Hub, clock
@@ -35,6 +36,7 @@ __all__ = [
     "ServerLimits",
     "ServerSettings",
     "Sink",
+    "carry",
     "clock",
     "dial",
     "dial_jambonz",

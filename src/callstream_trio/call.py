@@ -21,7 +21,7 @@ from callstream_trio.admission import Request
 from callstream_trio.call_limits import CallEnded, CallLimits, CallStats
 from callstream_trio.control import Control
 from callstream_trio.hub import clock
-from callstream_trio.link import Link, Said
+from callstream_trio.owner import Carrier, Said
 from callstream_trio.sinks import Sink
 from callstream_trio.sound import read_pieces
 from callstream_trio.tracks import Listening, Track, Tracks
@@ -42,7 +42,7 @@ class Call:
         """The HTTP request of the call's WebSocket: path, query, headers."""
         self.control: Control | None = None
         """jambonz's verbs, commands and hooks; None on other platforms."""
-        self._link: Link | None = None
+        self._link: Carrier | None = None
         self._info: e.SessionOpened | None = None
         self._sink: Sink | None = None
         self._events: deque[e.Event] | None = None
@@ -58,7 +58,7 @@ class Call:
 
     # The link's side
 
-    def attach(self, link: Link, request: Request | None = None) -> None:
+    def attach(self, link: Carrier, request: Request | None = None) -> None:
         """Take the link that carries this call, and the request that opened it."""
         self._link = link
         self.request = request

@@ -59,3 +59,19 @@ class Owner(Protocol):
     def closed(self) -> None:
         """Take note that the socket is gone."""
         ...
+
+
+class Carrier(Protocol):
+    """What carries a call: a link, or a WebSocket of somebody else's library."""
+
+    session: Session | None
+    messages_received: int
+    messages_sent: int
+
+    def say(self, word: object) -> None:
+        """Say a command now. Raise `LocalProtocolError` where that is a mistake."""
+        ...
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the call with a close code."""
+        ...

@@ -20,6 +20,7 @@ from callstream_trio import Call, Echo, Hub
 from callstream_trio.apps import echo
 from callstream_trio.caller import dial
 from callstream_trio.dial import DialFailed
+from callstream_trio.link import Link
 from callstream_trio.simulate import CallPlan, run_calls
 from callstream_trio.voice import make_voice
 from tests.trio.serving import serving
@@ -322,7 +323,7 @@ async def test_how_the_application_ends_a_call(code: int, failures: dict[str, in
 
 async def test_misbehaviour_of_the_application_fails_the_call() -> None:
     async def mumble(call: Call) -> None:
-        assert call._link is not None
+        assert isinstance(call._link, Link)
         call._link._batch.append(call._link._encoder.message("NONSENSE"))
         call._link.say(PlaceMark("x"))
         await call.wait_ended()
