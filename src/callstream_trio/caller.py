@@ -19,6 +19,7 @@ from callstream_core.platform_session import PlatformSession
 from callstream_trio.dial import DialSettings, open_platform_link
 from callstream_trio.hub import Hub, clock
 from callstream_trio.link import Link, Said
+from callstream_trio.voice import said_format
 
 Heard = c.Command | FramePlayed | e.PeerMisbehaved | e.SessionClosed
 """What a caller hears: commands, frames as they are played, mistakes of the application, the end."""
@@ -59,8 +60,8 @@ class Caller:
 
     @property
     def format(self) -> AudioFormat:
-        """The call's audio, as announced."""
-        return self.session.profile.opening().caller_format
+        """What one party says, as the call's audio is announced."""
+        return said_format(self.session.profile)
 
     @property
     def is_answered(self) -> bool:

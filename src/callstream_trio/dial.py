@@ -19,6 +19,7 @@ from callstream_core import dialects
 from callstream_core.app_session import AppSession
 from callstream_core.dialect import Profile
 from callstream_core.limits import Limits, PlayoutSettings
+from callstream_core.machine import State
 from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT
 from callstream_trio.call import Call, CallLimits
@@ -206,7 +207,9 @@ async def open_platform_link(
     session = PlatformSession(dialect, profile)
     link = Link(hub, sock, session, owner, is_client=True, tls=tls, rules=profile.rules)
     link.start(early)
-    link.perform(session.open(clock()))
+    # The application may have closed with the upgrade.
+    if session.state is not State.CLOSED:
+        link.perform(session.open(clock()))
     return link
 
 

@@ -102,6 +102,11 @@ class JambonzCall:
         """Whether no socket is left."""
         return self._over.is_set()
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether the `listen` that runs has its socket."""
+        return any(stream.running is self._streaming and stream.link is not None for stream in self._streams)
+
     async def run(self) -> None:
         """Call the application, and return when no socket is left."""
         async with trio.open_nursery() as self._nursery:
@@ -109,7 +114,6 @@ class JambonzCall:
                 self._follow(self.platform.begin(clock()))
                 await self._over.wait()
             finally:
-                self._over.set()
                 self.drop()
             self._nursery.cancel_scope.cancel()
 
@@ -126,7 +130,8 @@ class JambonzCall:
             self._sockets[max(self._sockets)].drop()
 
     def drop(self) -> None:
-        """Cut all sockets without a word."""
+        """Cut all sockets without a word, and be done."""
+        self._over.set()
         for link in [*self._open_links, *(stream.link for stream in self._streams if stream.link)]:
             link.drop()
 
@@ -139,7 +144,7 @@ class JambonzCall:
     def abandon(self, error: Exception) -> None:
         """Give up after a fault of our own."""
         self._watcher.abandon(error)
-        self._over.set()
+        self.drop()
 
     # What jambonz wants
 

@@ -85,7 +85,7 @@ class JambonzLine:
                 if not self._call.platform.call.is_over:
                     caller.complain(f"jambonz passes over what the application said: {text}")
             case w.ControlClosed():
-                caller.ended(now, "application")
+                self._end(now)
             case order if isinstance(order, o.Order):
                 self._orders += 1
                 self._check_verbs(getattr(order, "verbs", ()))
@@ -93,23 +93,22 @@ class JambonzLine:
     def _note_said(self, said: object, now: float) -> None:
         if isinstance(said, w.Question):
             self._acks.asked(said, now)
-        elif isinstance(said, w.ErrorReported):
+        elif isinstance(said, w.ErrorReported) and not said.is_ours:
+            # Bad messages are logged besides.
             self._caller.complain(f"jambonz complains: {said.text}")
-        if isinstance(said, w.SessionOffered) or (isinstance(said, w.CallStatusChanged) and not self._connections):
-            self._reading.begin(now)
-            self._caller.opened(now)
+        self._reading.begin(now)
+        self._caller.opened(now)
 
     def _note_response(self, response: h.Responded, now: float) -> None:
-        caller = self._caller
-        if response.status == 200:
-            self._is_answered = True
-            caller.answered(now)
-        elif response.status >= 300 and caller.ended_by != "caller":
+        if response.status >= 300 and self._caller.ended_by != "caller":
             reason = response.headers.get("X-Reason") or response.reason
-            caller.fail(self._refusal or f"the call was refused with {response.status}: {reason}")
-            caller.ended(now, "application")
+            self._caller.fail(self._refusal or f"the call was refused with {response.status}: {reason}")
+            self._end(now)
             # Whoever is refused leaves.
             self._do_soon(h.CallerHungUp())
+
+    def _end(self, now: float) -> None:
+        self._caller.ended(now, "application" if self._connections else "")
 
     def _check_verbs(self, verbs: tuple[Verb, ...] | o.Unusable) -> None:
         for verb in () if isinstance(verbs, o.Unusable) else verbs:
@@ -146,6 +145,9 @@ class JambonzLine:
     def note_settled(self) -> None:
         """Look what the script makes of it."""
         now = clock()
+        if not self._is_answered and self._call.platform.call.leg.answered_at is not None:
+            self._is_answered = True
+            self._caller.answered(now)
         self._reading.look(self._running, now, is_answered=self._is_answered)
         due = now if self._soon else self._reading.next_due
         if due is not None and (self.scheduled is None or due < self.scheduled):
@@ -170,6 +172,7 @@ class JambonzLine:
         assert isinstance(end, Talk)
         self.talks.append(end)
         end.begin(clock(), self._caller.until)
+        self.note_settled()
 
     def note_no_audio(self, why: str, _status: int | None) -> None:
         """Take note that an audio socket could not be had."""
@@ -217,8 +220,8 @@ class JambonzLine:
         if isinstance(action, h.KeyPressed) and self.talks:
             # Told by the audio socket before the verb may end.
             self.talks[-1].press(action.digit)
-        elif isinstance(action, h.CallerHungUp):
-            self._caller.ended_by = self._caller.ended_by or "caller"
+        elif isinstance(action, h.CallerHungUp) or (self._is_unanswered and isinstance(action, h.FarEndRefused)):
+            self._caller.left()
         self._call.happen(action)
 
     def abandon(self, error: Exception) -> None:
@@ -226,9 +229,17 @@ class JambonzLine:
         self._caller.abandon(error)
 
     @property
+    def _is_unanswered(self) -> bool:
+        """Whether the callee is the whole call's, and not one that a `dial` calls."""
+        return self._call.platform.profile.is_outbound and not self._is_answered
+
+    @property
     def _running(self) -> Running | None:
+        """The verb that runs, in full: a `listen` has its audio."""
         running = self._call.platform.call.runner.running
-        return running if running is not None and running.phase is Phase.RUNNING else None
+        if running is None or running.phase is not Phase.RUNNING:
+            return None
+        return running if self._call.has_audio or not isinstance(running.verb, v.Listen) else None
 
     # What is made of it
 

@@ -39,8 +39,6 @@ def audio_order(verb: v.Listen, leg: Leg, control: ControlProfile, *, channel_ra
     for name, value in (("sampleRate", rate), ("bidirectionalAudio.sampleRate", reply_rate or rate)):
         if not is_rate(value):
             raise ValueError(f"{name} of {verb.word} is a multiple of 8000, not {value}")
-    if verb.mix_type not in (None, *(mix.value for mix in MixType)):
-        raise ValueError(f"mixType of {verb.word} is mono, mixed or stereo, not {verb.mix_type!r}")
     profile = AudioProfile(
         sample_rate=rate,
         mix_type=MixType(verb.mix_type or "mono"),

@@ -103,7 +103,9 @@ class Reading:
         return f"step {step.number} waits" + (f" for {step.on}" if step.on else "")
 
     def begin(self, now: float) -> None:
-        """Count time from now on."""
+        """Count time from now on, unless it is counted already."""
+        if self._begun < math.inf:
+            return
         self._begun = self._since = now
         for step in self._timed:
             self._plan(step, now + (step.at or 0.0))
@@ -176,6 +178,8 @@ def parse_script(found: Mapping[str, Any]) -> Script:
         raise BadScript(f"there are {len(steps)} steps; {_MAX_STEPS} are the most")
     _check_keys(call, tuple(_CALL), "call")
     profile = {_CALL[key][0]: _CALL[key][1](f"call: {key}", value) for key, value in call.items()}
+    if call.get("outbound") and not any("callee" in step for step in steps):
+        raise BadScript("call: outbound, and nobody answers; add a step with callee = 'answers', or 'refuses'")
     return Script(profile=profile, steps=[_step(number, step) for number, step in enumerate(steps, 1)])
 
 
@@ -273,9 +277,9 @@ def _speak(where: str, value: Any, extras: Mapping[str, Any]) -> Actions:
 
 
 def _callee(where: str, value: Any, extras: Mapping[str, Any]) -> Actions:
-    if value not in _CALLEE:
+    kind = _CALLEE.get(value) if isinstance(value, str) else None
+    if kind is None:
         raise BadScript(f"{where} = {value!r} is nothing a callee does; {nearest(str(value), tuple(_CALLEE))}")
-    kind = _CALLEE[value]
     if extras and kind not in (h.FarEndRang, h.FarEndRefused):
         raise BadScript(f"{where} = {value!r} has no status; leave it out")
     return [(0.0, kind(**extras))]
@@ -319,7 +323,7 @@ _EXTRAS: dict[str, dict[str, Callable[[str, Any], Any]]] = {
     "callee": {"status": _status},
     "tool": {"id": _text, "args": _table},
 }
-_CALLEE: dict[Any, Callable[..., h.Happening]] = {
+_CALLEE: dict[str, Callable[..., h.Happening]] = {
     "rings": h.FarEndRang,
     "answers": h.FarEndAnswered,
     "refuses": h.FarEndRefused,

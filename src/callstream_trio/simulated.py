@@ -151,6 +151,11 @@ class SimulatedCaller:
             self._ended_at = now
         self.ended_by = self.ended_by or by
 
+    def left(self) -> None:
+        """Take note that the caller himself ends the call, unless it has ended."""
+        if self._ended_at is None:
+            self.ended_by = self.ended_by or "caller"
+
     def fail(self, reason: str) -> None:
         """Take note of what went wrong."""
         if len(self._failures) < _MAX_NOTES and reason not in self._failures:

@@ -54,8 +54,11 @@ _OPEN_FILES_BESIDE = 50
 def call(context: click.Context, /, **options: Any) -> None:
     """Call an application as its telephone system would, once or many times, and measure it.
 
+    As jambonz, URL is the calling webhook: the control socket is opened first, and the audio that the application
+    orders on it. With --audio-only, URL is that of an audio socket.
+
     Ends with exit code 0 only if every call went as it should: connected, closed cleanly, nothing said that the
-    platform would refuse, nothing of an echo lost, all conditions met.
+    platform would refuse, all acked in time, nothing of an echo lost, the script done, all conditions met.
     """
     wanted = Wanted(**options)
     sockets = 2 if wanted.platform == "jambonz" and not wanted.audio_only else 1
