@@ -303,3 +303,26 @@ def test_events_read_their_data() -> None:
 def test_an_empty_msgid_is_none() -> None:
     with pytest.raises(Malformed, match="msgid is empty"):
         codec.decode_event('{"type":"call:status","msgid":"","data":{"call_status":"x"}}')
+
+
+@pytest.mark.parametrize(
+    ("key", "snake"),
+    [
+        ("callSid", "call_sid"),
+        ("X-Bye", "x_bye"),
+        ("turnDetection", "turn_detection"),
+        ("call_sid", "call_sid"),
+        ("X-CallSid", "x_callsid"),
+        ("audioURL", "audio_u_r_l"),
+        ("P-Asserted-Identity", "p_asserted_identity"),
+        ("Two Words", "two_words"),
+        ("URI", "uri"),
+        ("a.b:c", "a_b_c"),
+        ("--", ""),
+        ("Two  Words", "two_words"),
+        ("_9Lives_", "9lives"),
+        ("", ""),
+    ],
+)
+def test_keys_become_snake_case_as_the_engine_s_library_has_it(key: str, snake: str) -> None:
+    assert values.snake_cased({key: [{key: 1}]}) == {snake: [{snake: 1}]}

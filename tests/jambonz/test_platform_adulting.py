@@ -104,23 +104,45 @@ def test_a_command_for_both() -> None:
     assert begun(sim)[0].first_verbs == (v.Pause(length=1, id="b"),)
 
 
-def test_a_child_without_verbs_stays_where_it_is() -> None:
-    for answer in ([], [{"verb": "sing"}]):
-        sim = dialled()
-        sim.order("redirect", {"child_call_hook": "/child"})
-        assert sim.ack(answer) == []
-        assert begun(sim) == []
-    sim = running(ANSWER, pause(9))
+def test_a_child_may_begin_without_verbs() -> None:
+    sim = dialled()
+    sim.order("redirect", {"child_call_hook": "/child"})
+    assert sim.ack([]) == ["hook /done"]
+    [child] = begun(sim)
+    assert child.first_verbs == ()
+
+
+def test_a_child_that_is_not_answered_for_is_hung_up_with_the_dial() -> None:
+    sim = dialled()
+    sim.order("redirect", {"child_call_hook": "/child"})
+    assert sim.ack() == ["cs completed of B", "hook /done"]
+    assert begun(sim) == []
+
+
+def test_nothing_happens_without_all_acks_or_with_verbs_that_are_refused() -> None:
+    sim = dialled()
+    sim.order("redirect", {"child_call_hook": "/child"})
+    assert sim.ack([{"verb": "sing"}]) == []
+    sim.order("redirect", {"call_hook": "/a", "child_call_hook": "/b"})
     sim.heard()
-    assert sim.order("redirect", {"child_call_hook": "/child"}) == [], "nobody was dialled"
+    first = sim.messages[-2][1]["msgid"]
+    sim.ack([pause(1, "a")], msgid=first)
+    assert sim.wait(5.1) == []
+    assert begun(sim) == []
+    sim.order("redirect", {"call_hook": "/a", "child_call_hook": "/b"})
+    first, second = (message["msgid"] for _, message in sim.messages[-2:])
+    sim.heard()
+    sim.ack([{"verb": "sing"}], msgid=first)
+    assert sim.ack([pause(1, "b")], msgid=second) == [], "the child has gone, and the dial goes on"
+    assert len(begun(sim)) == 1
 
 
 def test_a_child_that_hangs_up_before_the_ack_is_none() -> None:
     sim = dialled()
     sim.order("redirect", {"child_call_hook": "/child"})
     asked = sim.question["msgid"]
-    sim.happen(h.FarEndHungUp())
-    sim.ack([pause(1)], msgid=asked)
+    assert sim.happen(h.FarEndHungUp()) == ["cs completed of B", "hook /done"]
+    assert sim.ack([pause(1)], msgid=asked) == []
     assert begun(sim) == []
 
 
@@ -131,13 +153,17 @@ def test_a_call_that_is_recorded_has_few_verbs() -> None:
     assert sim.messages[0][1]["data"]["participants"] == participants
     assert sim.wait(0.1) == []
     assert isinstance(sim.platform.running, v.Listen)
+    assert sim.order("redirect", [pause(1)]) == [], "nothing is left of that"
     assert sim.order("redirect", [pause(1), listen | {"id": "m"}]) == ["hook /l"]
-    assert sim.ack([{"verb": "say", "text": "x"}]) == ["finished l"], "nothing is left of that"
-    assert sim.order("redirect", [pause(1)], queueCommand=True) == []
+    assert sim.ack([{"verb": "say", "text": "x"}]) == ["finished l", "starting m"], "and nothing of that"
+    # What is queued, nobody looks at.
+    assert sim.order("redirect", [pause(1, "q")], queueCommand=True) == []
+    sim.happen(h.VerbEnded())
+    assert sim.ack() == ["finished m", "starting q"]
 
 
 def test_a_call_that_is_recorded_needs_a_verb_that_it_may_have() -> None:
     sim = Sim(participants=[])
     sim.heard()
     assert sim.ack([pause(1)]) == ["close 1001"]
-    assert sim.rejection == "no verbs that a SIPREC session allows"
+    assert sim.rejection == "invalid verbs for incoming siprec call"

@@ -159,7 +159,10 @@ def test_c36_sip_request_flat_and_wrapped() -> None:
     assert sim.did(h.Requested) == [h.Requested(method="INFO", headers=headers, body="x")]
     sim.order("dtmf", {"digit": "5"})
     sim.order("dtmf", {"dtmf": {"digit": "5", "duration": 300}})
-    assert [request.body for request in sim.did(h.Requested)[1:]] == ["Signal=5\r\nDuration=300"]
+    assert [request.body for request in sim.did(h.Requested)[1:]] == ["Signal=5\nDuration=300 "]
+    ringing = running(pause(9))
+    ringing.order("dtmf", {"dtmf": {"digit": "5"}})
+    assert ringing.did(h.Requested) == []
 
 
 def test_sip_request_without_content() -> None:
@@ -208,6 +211,8 @@ def test_redirect_by_hook_acked_otherwise() -> None:
     sim.order("redirect", {"call_hook": "/n"})
     sim.heard()
     assert sim.wait(5.1) == []
+    # Nobody was dialled, so nobody is asked, and then there is nothing for the caller, either.
+    assert sim.order("redirect", {"child_call_hook": "/n"}) == ["finished a"]
     assert sim.order("redirect", {"child_call_hook": "/n"}) == []
 
 

@@ -83,9 +83,9 @@ def test_the_party_may_be_hung_up() -> None:
     assert sim.question["data"]["dial_call_status"] == "completed"
 
 
-def test_what_cannot_be_refused_any_more_is_not() -> None:
+def test_what_cannot_be_refused_any_more_is_hung_up() -> None:
     sim = asked({"verb": "sip:decline", "status": 486})
-    assert sim.log[-2:] == [(0.021, "finished config"), (0.021, "cs in-progress")]
+    assert sim.log[-2:] == [(0.021, "cs completed of B"), (0.021, "hook /done")]
 
 
 def test_the_party_that_hangs_up_meanwhile_ends_the_dial() -> None:

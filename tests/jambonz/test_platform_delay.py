@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from callstream_core.jambonz import happenings as h
 from tests.jambonz.sim import ANSWER, Sim, pause, running
 
@@ -31,7 +33,7 @@ def test_an_idle_call_hears_the_action_once() -> None:
 
 
 def test_it_is_repeated_as_often_as_is_asked_for_in_turns() -> None:
-    sim = idle(noResponseTimeout=2, retries=2, actions=[HUM, {"verb": "say", "id": "sorry", "text": "x" * 10}])
+    sim = idle(noResponseTimeout=2, retries=3, actions=[HUM, {"verb": "say", "id": "sorry", "text": "x" * 10}])
     sim.wait(60)
     heard = [(at, text) for at, text in sim.log if "playback" in text]
     # 2 s from the start or from the end of the one before; a file takes 0.3 s, ten letters 0.6 s.
@@ -69,7 +71,8 @@ def test_it_gives_up_and_hangs_up() -> None:
 
 
 def test_it_gives_up_with_verbs() -> None:
-    sim = idle(noResponseGiveUpTimeout=5, giveUpActions=[{"verb": "say", "id": "bye", "text": "x"}, {"verb": "hangup"}])
+    bye = [{"verb": "say", "id": "bye", "text": "x"}, {"verb": "hangup"}]
+    sim = idle(noResponseTimeout=9, actions=[HUM], noResponseGiveUpTimeout=5, giveUpActions=bye)
     assert sim.wait(5.01) == ["starting bye", "start-playback bye"]
     assert sim.wait(1) == ["stop-playback bye", "finished bye", "starting hangup", "cs completed", *END]
 
@@ -93,23 +96,44 @@ def test_a_gather_may_have_its_own() -> None:
     assert sim.wait(9) == ["finished n"], "it holds for that gather alone"
 
 
+def test_it_gives_up_once() -> None:
+    sim = idle(noResponseTimeout=9, actions=[HUM], noResponseGiveUpTimeout=1, giveUpActions=[pause(0, "p")])
+    assert sim.wait(60) == ["starting p", "finished p"]
+
+
 def test_it_may_be_turned_off() -> None:
     assert idle(enabled=False, noResponseTimeout=1, actions=[HUM]).wait(9) == []
-    assert idle(noResponseTimeout=1, actions=[]).wait(9) == []
-    assert idle(actions=[HUM]).wait(9) == []
+    sim = idle(noResponseTimeout=5, actions=[HUM])
+    sim.wait(1)
+    assert sim.order("config", {"actionHookDelayAction": {"enabled": False}}) == []
+    assert sim.wait(9) == []
 
 
-def test_actions_that_cannot_be_played_are_passed_over() -> None:
-    for action in ({"verb": "sing"}, {"verb": "pause", "length": 1}):
-        sim = idle(noResponseTimeout=1, retries=5, actions=[action])
-        assert sim.wait(9) == []
-    assert h.Logged("actionHookDelayAction: invalid instruction: sing") in idle_log({"verb": "sing"})
+def test_without_a_timeout_it_plays_at_once_and_only_once() -> None:
+    sim = idle(retries=5, actions=[HUM])
+    sim.wait(0.1)
+    assert sim.log[-1] == (0.021, "start-playback hum")
+    assert sim.wait(60) == []
 
 
-def idle_log(action: dict[str, Any]) -> list[Any]:
-    sim = idle(noResponseTimeout=1, actions=[action])
+def test_what_is_said_is_said_to_its_end() -> None:
+    sim = idle(noResponseTimeout=1, actions=[{"verb": "say", "id": "sorry", "text": "x" * 100}])
     sim.wait(2)
-    return sim.outputs
+    assert sim.order("redirect", [pause(1, "n")]) == ["starting n"]
+
+
+@pytest.mark.parametrize(
+    ("actions", "complaint"),
+    [
+        ([], "actions should be say or play, and there should be some"),
+        ([HUM, {"verb": "pause", "length": 1}], "actions should be say or play, and there should be some"),
+        ([{"verb": "sing"}], "invalid instruction: sing"),
+    ],
+)
+def test_actions_that_cannot_be_played_are_none(actions: list[Any], complaint: str) -> None:
+    sim = idle(noResponseTimeout=1, actions=actions)
+    assert sim.wait(9) == []
+    assert f"actionHookDelayAction: {complaint}" in [output.text for output in sim.did(h.Logged)]
 
 
 def test_nothing_is_played_to_a_call_that_rings_or_is_over() -> None:

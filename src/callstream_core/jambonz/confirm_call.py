@@ -31,8 +31,8 @@ class ConfirmCall:
         self._notifies = False
 
     def begin(self, verbs: tuple[Verb, ...], now: float) -> None:
-        """Run the first verbs: any but those that refuse a call."""
-        self.runner.append(tuple(verb for verb in verbs if not isinstance(verb, v.SipDecline)), now)
+        """Run the first verbs, of all that run on an answered leg."""
+        self.runner.append(verbs, now)
         self.runner.allowed = REPLACEMENTS
 
     @property

@@ -8,6 +8,7 @@ from callstream_core.errors import LocalProtocolError
 from callstream_core.jambonz import happenings as h
 from callstream_core.jambonz import orders as o
 from callstream_core.jambonz import requestor as r
+from callstream_core.jambonz import verbs as v
 from callstream_core.jambonz import words as w
 from callstream_core.jambonz.codec import Refused, decode_order
 from callstream_core.jambonz.obedience import Obedience
@@ -212,7 +213,8 @@ class ControlPlatform:
             self.call.state = PlatformState.RUNNING
             self.call.runner.append(self.profile.first_verbs, self.call.now)
         elif question.msgid == self.call.runner.far.confirms:
-            if isinstance(verbs, o.Unusable):
+            # A verb that cannot be run there ends it, as a stack that cannot be read does.
+            if isinstance(verbs, o.Unusable) or any(isinstance(verb, v.SipDecline) for verb in verbs or ()):
                 self._drop_far_end()
             else:
                 self.call.confirm(verbs or (), self.call.now)
@@ -233,11 +235,11 @@ class ControlPlatform:
             self.call.reject(verbs.reason)
         elif not verbs:
             self.call.reject("no application provided")
-        elif not self.call.runner.permitted(verbs):
-            self.call.reject("no verbs that a SIPREC session allows")
+        elif not (permitted := self.call.runner.permitted(verbs)):
+            self.call.reject("invalid verbs for incoming siprec call")
         else:
             self.call.state = PlatformState.ATTACHING
-            self._first_verbs = verbs
+            self._first_verbs = permitted
             self.call.attach_at = self.call.now + self.call.profile.attach_delay
 
     def _attach(self) -> None:
@@ -261,7 +263,7 @@ class ControlPlatform:
             self.call.hang_up(self.call.now)
         elif question.msgid == self.call.runner.far.confirms:
             self._drop_far_end()
-        elif not self._obedience.use_ack(question.msgid, o.Unusable("no ack", None), self.call.now):
+        elif not self._obedience.miss_ack(question.msgid):
             for runner in self.call.runners:
                 runner.miss_ack(question.msgid, self.call.now, news.in_time)
 

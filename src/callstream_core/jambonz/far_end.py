@@ -23,17 +23,23 @@ class FarEnd:
         self._verb: v.Dial | None = None
         self._count = 0
         self._has_left = False
+        self._is_joined = False
 
     @property
     def is_up(self) -> bool:
         """Whether the party is on the line, or rings."""
         return self.leg is not None and self.leg.is_up and not self._has_left
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether the party talks to the caller."""
+        return self.is_up and self._is_joined
+
     def dial(self, verb: v.Dial) -> None:
         """Call the first target."""
         self._count += 1
         self._verb = verb
-        self._has_left = False
+        self._has_left = self._is_joined = False
         owner = self._call.leg
         target = verb.target[0] if verb.target else None
         self.leg = Leg(
@@ -71,6 +77,7 @@ class FarEnd:
 
     def bridge(self, now: float) -> None:
         """Join the parties."""
+        self._is_joined = True
         if self._call.leg.answered_at is None:
             self._call.answer(now)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from callstream_core.jambonz import happenings as h
 from callstream_core.jambonz import orders as o
 from callstream_core.jambonz import verbs as v
@@ -23,6 +25,20 @@ _RECORDING = {
 }
 
 
+@attrs.define(eq=False)
+class _Asked:
+    """What a redirect asks of hooks: new verbs for the caller, and for the party it has dialled."""
+
+    call: str | None = None
+    child: str | None = None
+    answers: dict[str, tuple[Verb, ...] | o.Unusable | None] = attrs.field(factory=dict)
+
+    @property
+    def waits_for(self) -> set[str]:
+        """The questions whose ack has not come."""
+        return {msgid for msgid in (self.call, self.child) if msgid is not None and msgid not in self.answers}
+
+
 class Obedience:
     """Obeys commands; what does not fit the call's state is passed over, as nothing tells the application."""
 
@@ -32,8 +48,7 @@ class Obedience:
         self._runner = call.runner
         self._recording = "off"
         self._queued = 0
-        self._asked: str | None = None
-        self._asked_for_child: str | None = None
+        self._asked: list[_Asked] = []
 
     def obey(self, order: o.Order, size: int, now: float) -> None:
         """Do what a command wants, which came in a message of this size."""
@@ -63,39 +78,53 @@ class Obedience:
     def _redirect_parent(self, order: o.RedirectParent, now: float) -> None:
         self._runner.interrupt(order.verbs, now)
 
-    def _redirect_by_hook(self, order: o.RedirectByHook, _now: float) -> None:
+    def _redirect_by_hook(self, order: o.RedirectByHook, now: float) -> None:
         call, far = self._call, self._runner.far
         call.delay.end()
+        asked = _Asked()
         if order.call_hook:
-            data = call.leg.data(call.profile)
-            self._asked = call.ask(w.SessionRedirected, data, order.call_hook)
-        if order.child_call_hook and far.leg is not None and far.is_up:
-            self._asked_for_child = call.ask(w.SessionRedirected, far.leg.data(call.profile), order.child_call_hook)
+            asked.call = call.ask(w.SessionRedirected, call.leg.data(call.profile), order.call_hook)
+        if order.child_call_hook and far.leg is not None and far.is_joined:
+            asked.child = call.ask(w.SessionRedirected, far.leg.data(call.profile), order.child_call_hook)
+        if asked.waits_for:
+            self._asked.append(asked)
+        else:
+            self._use_answers(asked, now)
 
     def use_ack(self, msgid: str, verbs: tuple[Verb, ...] | o.Unusable | None, now: float) -> bool:
         """Use the ack of a hook that a command has asked for; False where it is another's."""
-        if msgid == self._asked_for_child:
-            self._asked_for_child = None
-            self._part(verbs, now)
-            return True
-        if msgid != self._asked:
+        asked = self._find(msgid)
+        if asked is None:
             return False
-        self._asked = None
+        asked.answers[msgid] = verbs
+        if not asked.waits_for:
+            self._asked.remove(asked)
+            self._use_answers(asked, now)
+        return True
+
+    def miss_ack(self, msgid: str) -> bool:
+        """Forget what was asked for, as one ack of it is missing; False where it is another's."""
+        asked = self._find(msgid)
+        if asked is not None:
+            self._asked.remove(asked)
+        return asked is not None
+
+    def _find(self, msgid: str) -> _Asked | None:
+        return next((asked for asked in self._asked if msgid in asked.waits_for), None)
+
+    def _use_answers(self, asked: _Asked, now: float) -> None:
+        """Use all answers at once: first the dialled leg's, which makes it a call of its own, then the caller's."""
+        child, verbs = (asked.answers.get(name or "") for name in (asked.child, asked.call))
+        if isinstance(child, o.Unusable):
+            return
+        if child is not None and self._runner.far.is_up:
+            self._call.promote(child)
         if verbs is None:
+            # Nothing for the caller: the running verb ends, and the stack goes on.
             self._runner.kill(now)
             self._runner.advance(now)
         elif not isinstance(verbs, o.Unusable):
             self._runner.interrupt(verbs, now)
-        return True
-
-    def _part(self, verbs: tuple[Verb, ...] | o.Unusable | None, now: float) -> None:
-        """Make the dialled leg a call of its own, if there are verbs for it."""
-        if verbs and not isinstance(verbs, o.Unusable) and self._runner.far.is_up:
-            self._call.promote(verbs)
-            if self._asked is None:
-                # Nothing was asked for the caller: its dial ends, and the stack goes on.
-                self._runner.kill(now)
-                self._runner.advance(now)
 
     def _call_status(self, order: o.SetCallStatus, now: float) -> None:
         is_answered = self._call.leg.answered_at is not None
@@ -132,9 +161,12 @@ class Obedience:
             headers["Content-Type"] = order.content_type
         self._call.put(h.Requested(method=order.method, headers=headers, body=order.content))
 
-    def _keys(self, order: o.SendKeys, _now: float) -> None:
-        body = f"Signal={order.digit}\r\nDuration={order.duration or 250}"
-        headers = {"Content-Type": "application/dtmf-relay"}
+    def _keys(self, order: o.SendKeys, now: float) -> None:
+        if self._call.leg.answered_at is None:
+            self._pass_over(order, now)
+            return
+        headers = {"Content-Type": "application/dtmf", "X-Reason": "Dtmf"}
+        body = f"Signal={order.digit}\nDuration={order.duration or 250} "
         self._call.put(h.Requested(method="INFO", headers=headers, body=body))
 
     def _whisper(self, order: o.Whisper, now: float) -> None:

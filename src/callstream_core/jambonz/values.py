@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import attrs
@@ -175,5 +176,22 @@ def snake_cased(value: Any) -> Any:
 _VERBATIM = frozenset({"customerData", "sip", "env_vars", "args"})
 
 
+@lru_cache(maxsize=1024)
 def _snake(key: str) -> str:
-    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", key).replace("-", "_").lower()
+    """Return a key as the engine's library makes it: it looks for capitals only where nothing else parts words."""
+    if re.search(r"\s", key):
+        spaced = key
+    elif re.search(r"[_.:-]", key):
+        spaced = _UNWORDLY.sub(_blank_before, key) or key
+    elif re.search(r"[a-z][A-Z]|[A-Z][a-z]", key):
+        spaced = re.sub(r"(.)([A-Z]+)", lambda found: f"{found[1]} {' '.join(found[2])}", key)
+    else:
+        spaced = key
+    return re.sub(r"\s", "_", _UNWORDLY.sub(_blank_before, spaced.lower()).strip())
+
+
+_UNWORDLY = re.compile(r"[^A-Za-z0-9]+(.|$)")
+
+
+def _blank_before(found: re.Match[str]) -> str:
+    return f" {found[1]}" if found[1] else ""

@@ -25,7 +25,7 @@ class VerbRunner:
         self.stack: list[Verb] = []
         self.running: Running | None = None
         self.allowed: frozenset[str] | None = None
-        """The verbs that new stacks may have, where not all: others are left out."""
+        """The verbs that a stack may have which takes another's place, where not all: others are left out."""
         self.far = FarEnd(call)
         self._call = call
 
@@ -58,14 +58,16 @@ class VerbRunner:
 
     def append(self, verbs: tuple[Verb, ...], now: float) -> None:
         """Run these behind the others."""
-        self.stack.extend(self.permitted(verbs))
+        self.stack.extend(verbs)
         self.advance(now)
 
     def interrupt(self, verbs: tuple[Verb, ...], now: float) -> None:
-        """Run these instead of all others."""
-        self.stack = list(self.permitted(verbs))
-        self.kill(now)
-        self.advance(now)
+        """Run these instead of all others; nothing happens where none of them may run."""
+        permitted = self.permitted(verbs)
+        if permitted or not verbs:
+            self.stack = list(permitted)
+            self.kill(now)
+            self.advance(now)
 
     def _meets_needs(self, verb: Verb, now: float) -> bool:
         needs = NEEDS.get(verb.word, Needs.NOTHING)
@@ -204,8 +206,10 @@ class VerbRunner:
                 return
             if isinstance(running.verb, v.Gather):
                 self._complain(verbs.reason)
-        elif verbs and not (running.is_killed and isinstance(running.verb, v.Dial)):
-            self.stack = list(self.permitted(verbs))
+        elif (permitted := self.permitted(verbs or ())) and not (
+            running.is_killed and isinstance(running.verb, v.Dial)
+        ):
+            self.stack = list(permitted)
             if isinstance(running.verb, v.Play) and not running.is_killed:
                 self._notify_inside("kill-playback")
         self._finish()
