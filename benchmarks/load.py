@@ -74,7 +74,7 @@ class Round:
     late: int
     """Frames more than 5 ms late."""
     early: int
-    """Frames more than 1 ms before their time: a server that runs ahead of its grid would seem punctual."""
+    """Frames more than 0.1 ms before their time: who runs ahead of its grid, or rounds its timers, seems punctual."""
     longest_episode: float
     """Milliseconds of the longest row of late frames: a stall and its recovery."""
     generator: float

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import attrs
@@ -25,6 +26,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 class CannotMeasure(Exception):
     """Something that a benchmark needs is missing; the message says what to do."""
+
+
+_LIBRARIES = ("trio", "wsproto", "trio-websocket", "websockets", "aiohttp", "picows", "uvloop", "fastapi", "uvicorn")
+
+
+def _version_of(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def describe() -> dict[str, str | int]:
@@ -39,6 +50,7 @@ def describe() -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        **{name: version for name in _LIBRARIES if (version := _version_of(name))},
         "load_before": f"{os.getloadavg()[0]:.2f}",
     }
 

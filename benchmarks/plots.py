@@ -76,9 +76,10 @@ def _unstalled(rows: Rows) -> Rows:
 
 def survival(axes: Any, rows: Rows) -> None:
     """Draw which share of frames is later than how much."""
-    for r in _one_size(rows):
+    for number, r in enumerate(_one_size(rows)):
         ms, beyond = Histogram.of(r["latency"]).survival()
-        axes.step(ms, beyond, where="post", label=_label(r))
+        # There are ten colours.
+        axes.step(ms, beyond, where="post", label=_label(r), linestyle=("-", "--", ":", "-.")[number // 10 % 4])
     calls = _one_size(rows)[0]["calls"]
     axes.set(xscale="log", yscale="log", xlabel=f"later than, ms ({calls} calls)", ylabel="share of frames")
     axes.legend(fontsize=7)

@@ -95,7 +95,7 @@ def load_table(title: str, measured: list[dict[str, Any]]) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, caption=_CAPTION, padding=(0, 1, 0, 0), pad_edge=False)
     for column in _COLUMNS:
         if column == "server":
-            table.add_column(column, overflow="fold", min_width=14)
+            table.add_column(column, overflow="fold", min_width=17)
         else:
             table.add_column(column, justify="right", no_wrap=True)
     for r in measured:
@@ -120,7 +120,7 @@ def emit(form: Form, command: str, result: dict[str, Any], tables: list[Table], 
     if form.json:
         click.echo(json.dumps({"machine": found, "command": command, "result": result}))
     else:
-        console = Console(width=None if Console().is_terminal else 100)
+        console = Console(width=None if Console().is_terminal else 106)
         for table in tables:
             console.print(table)
         for name, why in result.get("missing", {}).items():

@@ -39,7 +39,7 @@
 #define GATHER_FROM 400 /* Calls from which the generator, too, looks at its sockets on a tick: it must stay cheap. */
 #define TICK 250000ull
 #define PATIENCE 30 /* Seconds for all calls to open; a server that takes longer is overloaded. */
-#define EARLY 1000000ull
+#define EARLY 100000ull
 
 enum mode { ECHO, SATURATED, DUPLEX, BARGEIN, IDLE };
 static const char *const modes[] = {"echo", "saturated", "duplex", "bargein", "idle"};
