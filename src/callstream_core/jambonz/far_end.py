@@ -47,7 +47,8 @@ class FarEnd:
             direction="outbound",
             caller=verb.caller_id or owner.caller,
             called=(target and (target.number or target.sip_uri or target.name)) or "",
-            sbc_callid=f"{owner.sbc_callid}-b{self._count}",
+            # The border tells its own id with its first response.
+            sbc_callid=None,
             call_id=f"{owner.call_id}-b{self._count}",
             parent=owner.sid,
             caller_id=verb.caller_id or owner.caller,
@@ -58,6 +59,7 @@ class FarEnd:
     def ring(self, rang: h.FarEndRang) -> None:
         """Note that it rings."""
         if self.leg is not None and self.is_up:
+            self._meet_border(self.leg)
             self.leg.move("ringing" if rang.status == 180 else "early-media", rang.status)
             self._call.tell_status(self.leg)
 
@@ -65,6 +67,7 @@ class FarEnd:
         """Note that it answers; join the parties unless a hook has to confirm it."""
         if self.leg is None or not self.is_up or self._verb is None:
             return
+        self._meet_border(self.leg)
         self.leg.move("in-progress", 200)
         self.leg.answered_at = now
         self._call.tell_status(self.leg)
@@ -86,6 +89,9 @@ class FarEnd:
         self.confirms = None
         self._has_left = True
 
+    def _meet_border(self, leg: Leg) -> None:
+        leg.sbc_callid = f"{self._call.leg.sbc_callid}-b{self._count}"
+
     def refuse(self, refused: h.FarEndRefused) -> None:
         """Note that it does not want to talk, while it is up."""
         assert self.leg is not None
@@ -105,9 +111,10 @@ class FarEnd:
     def result(self) -> Object:
         """Return what the hook reports."""
         assert self.leg is not None
-        return {
+        found = {
             "dial_call_status": self.leg.status,
             "dial_sip_status": self.leg.sip_status,
             "dial_call_sid": self.leg.sid,
             "dial_sbc_callid": self.leg.sbc_callid,
         }
+        return {key: value for key, value in found.items() if value is not None}

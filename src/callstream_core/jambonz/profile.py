@@ -128,7 +128,7 @@ class Leg:
     direction: str
     caller: str
     called: str
-    sbc_callid: str
+    sbc_callid: str | None
     call_id: str
     parent: str | None = None
     caller_id: str | None = None
@@ -255,5 +255,5 @@ def promoted(profile: JambonzProfile, owner: Leg, leg: Leg, count: int, verbs: t
         called=leg.called,
         call_sid=leg.sid,
         call_id=leg.call_id,
-        sbc_callid=leg.sbc_callid,
+        sbc_callid=leg.sbc_callid or "",
     )
