@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from pipecat.frames.frames import (
-    CancelFrame,
     ClientConnectedFrame,
-    EndFrame,
     InputAudioRawFrame,
     InputTransportMessageFrame,
     StartFrame,
@@ -37,7 +35,6 @@ class CallstreamInput(BaseInputTransport):
         self._streams: dict[str, Converter] = {}
         self._unfiltered = 0
         self._task: Any = None
-        self._is_stopped = False
 
     @property
     def dropped(self) -> int:
@@ -56,16 +53,6 @@ class CallstreamInput(BaseInputTransport):
         self.inbox = Inbox(self._transport.call, fills_silence=fills_silence, max_waiting=self._params.max_waiting)
         self._task = self.create_task(self._run(self.inbox))
 
-    async def stop(self, frame: EndFrame) -> None:
-        """Push no more audio; the call is heard on, for the sake of what is still played."""
-        self._is_stopped = True
-        await super().stop(frame)
-
-    async def cancel(self, frame: CancelFrame) -> None:
-        """Push no more audio."""
-        self._is_stopped = True
-        await super().cancel(frame)
-
     async def cleanup(self) -> None:
         """Leave nothing behind."""
         await super().cleanup()
@@ -81,7 +68,8 @@ class CallstreamInput(BaseInputTransport):
 
     async def _push(self, event: e.Event) -> None:
         if isinstance(event, e.AudioReceived):
-            if not self._is_stopped:
+            # When the pipeline has ended, the call is heard on, for the sake of what is still played.
+            if self._audio_task is not None:
                 await self._push_audio(event)
         elif isinstance(event, e.SessionClosed):
             await self._transport.tell_ended(event)
@@ -102,7 +90,7 @@ class CallstreamInput(BaseInputTransport):
             stream = self._streams[event.track] = Converter(source, linear(self.sample_rate))
         audio = stream.feed(event.data)
         # Pipecat's own queue has no bound, and a filter may be slow.
-        if self._audio_task is not None and self._audio_in_queue.qsize() >= self._params.max_waiting:
+        if self._audio_in_queue.qsize() >= self._params.max_waiting:
             self._unfiltered += 1
         elif audio:
             frame = InputAudioRawFrame(audio=audio, sample_rate=self.sample_rate, num_channels=1)

@@ -160,6 +160,9 @@ class CallstreamOutput(BaseOutputTransport):
             if self._is_speaking_on:
                 self._is_speaking_on = False
                 return
+            if self._call.is_open:
+                # What was played until now (tones, a background) is no part of what the bot says.
+                self._call.say(c.EndUtterance())
         await super().push_frame(frame, direction)
 
     def _hold(self, frame: Frame, direction: FrameDirection) -> bool:

@@ -10,7 +10,6 @@ from pydantic import Field
 from callstream_asyncio import Call
 from callstream_core import events as e
 from callstream_core.audio import linear
-from callstream_core.errors import Unsupported
 from callstream_core.resample import Converter
 from callstream_pipecat.input import CallstreamInput
 from callstream_pipecat.output import CallstreamOutput
@@ -61,8 +60,6 @@ class CallstreamTransport(BaseTransport):
         self.params.audio_out_channels = 1
         if reply is None:
             self.params.audio_out_enabled = False
-        if info.caller_format.is_packets or (reply is not None and reply.is_packets):
-            raise Unsupported(f"Pipecat takes no packets of {info.caller_format.encoding}: choose slin, u-law or A-law")
         # Refused here, if at all: later is too late.
         Converter(info.caller_format, linear(info.caller_format.rate))
         self._encode = Converter(linear(reply.rate), reply) if reply else None

@@ -6,7 +6,8 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 from callstream_asyncio import Call, LinkClosed
 from callstream_core import AppSession, dialects
@@ -17,6 +18,7 @@ from callstream_core.outputs import CloseLink, FramePlayed, Output, Transmit
 from callstream_core.platform_session import PlatformSession
 
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 # Where a wait for something that never comes is given up, in simulated seconds.
 _PATIENCE = 120.0
@@ -27,11 +29,14 @@ _ROUND = 1e-6
 
 
 class _Clock(selectors.DefaultSelector):
-    """Waits for nothing that lies in the future: goes there."""
+    """Waits for nothing that lies in the future: goes there. But no time passes while a thread works."""
 
     now = 1000.0
+    threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.threads:
+            return super().select(timeout)
         ready = super().select(timeout and 0)
         self.now += _ROUND
         if not ready and timeout:
@@ -49,6 +54,16 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the simulated time."""
         return self.clock.now
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
+        """Run a function in a thread, and stop the time until it has returned."""
+        future = super().run_in_executor(executor, func, *args)
+        self.clock.threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: object) -> None:
+        self.clock.threads -= 1
 
 
 def simulated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

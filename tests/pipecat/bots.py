@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
 from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
@@ -76,6 +77,22 @@ class Echo(FrameProcessor):
         if isinstance(frame, InputAudioRawFrame):
             frame = OutputAudioRawFrame(audio=frame.audio, sample_rate=frame.sample_rate, num_channels=1)
         await self.push_frame(frame, direction)
+
+
+class Hum(BaseAudioMixer):
+    """A background sound."""
+
+    async def start(self, sample_rate: int) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def process_frame(self, frame: Frame) -> None:
+        pass
+
+    async def mix(self, audio: bytes) -> bytes:
+        return (np.frombuffer(audio, "<i2") + 7).astype("<i2").tobytes()
 
 
 def tone(seconds: float, rate: int = 16000, pitch: float = 400.0) -> bytes:

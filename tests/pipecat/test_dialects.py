@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import attrs
 import pytest
 
 pytest.importorskip("pipecat", reason="pipecat-ai is not installed")
 
-from pipecat.frames.frames import InputAudioRawFrame, InputDTMFFrame, InputTransportMessageFrame
+from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
+from pipecat.frames.frames import Frame, InputAudioRawFrame, InputDTMFFrame, InputTransportMessageFrame
 
 from callstream_core import codecs
 from callstream_core import events as e
@@ -18,7 +20,7 @@ from callstream_core.dialects.jambonz import JambonzProfile, MixType
 from callstream_core.dialects.sinch import SinchProfile
 from callstream_core.dialects.yeastar import YeastarProfile
 from callstream_core.errors import Unsupported
-from callstream_pipecat import CallstreamTransport
+from callstream_pipecat import CallstreamParams, CallstreamTransport
 from callstream_trio.voice import make_voice
 from tests.asyncio.simulation import Platform, simulated, until
 from tests.pipecat.bots import FAITHFUL, Echo, Script, phoning
@@ -101,10 +103,13 @@ async def test_each_party_that_is_listened_to_is_told_apart(dialect: str, profil
         assert heard == b"".join(said(number, place) for number in range(5))
 
 
+@pytest.mark.parametrize("can_reply", [True, False])
 @pytest.mark.parametrize("format", ["opus", "g722", "g729"])
 @simulated
-async def test_formats_that_only_a_codec_can_read_are_refused(format: str) -> None:
+async def test_formats_that_only_a_codec_can_read_are_refused(format: str, can_reply: bool) -> None:
     call = await Platform(profile=AsteriskProfile(format=format)).connect()
+    if not can_reply:
+        call.session.opened = attrs.evolve(call.info, reply_format=None)
     with pytest.raises(Unsupported, match=f"{format}.*slin"):
         CallstreamTransport(call)
     call.fail(1003, "")
@@ -136,3 +141,26 @@ async def test_what_was_announced_is_told() -> None:
     assert message["event"] == "opened"
     assert message["dialect"] == "asterisk"
     assert message["variables"]["CALLERID(num)"] == "42"
+
+
+@simulated
+async def test_a_slow_filter_costs_audio_and_not_memory() -> None:
+    class Slow(BaseAudioFilter):
+        async def start(self, sample_rate: int) -> None:
+            pass
+
+        async def stop(self) -> None:
+            pass
+
+        async def process_frame(self, frame: Frame) -> None:
+            pass
+
+        async def filter(self, audio: bytes) -> bytes:
+            await asyncio.sleep(0.5)
+            return audio
+
+    params = CallstreamParams(audio_in_filter=Slow(), max_waiting=10)
+    async with phoning(Script(), params=params) as phone:
+        await phone.platform.speak([bytes(640)] * 100)
+        # Four are through, one is in the filter, ten wait.
+        assert phone.transport.input().dropped == pytest.approx(100 - 4 - 1 - 10, abs=1)

@@ -18,8 +18,7 @@ from callstream_core.dialects.sinch import SinchProfile
 from callstream_core.machine import State
 from callstream_pipecat import CallstreamParams
 from tests.asyncio.simulation import simulated
-from tests.pipecat.bots import FRAME, Script, phoning, speaker, tone
-from tests.pipecat.test_speech import Hum
+from tests.pipecat.bots import FRAME, Hum, Script, phoning, speaker, tone
 
 UP, DOWN = FrameDirection.UPSTREAM, FrameDirection.DOWNSTREAM
 
@@ -50,6 +49,7 @@ async def test_the_caller_is_heard_by_the_call_while_the_goodbye_plays() -> None
         await phone.platform.speak([bytes(640)] * 20)
         phone.platform.unjam()
         await phone.is_over.wait()
+    assert phone.transport.input()._audio_in_queue.empty()
     assert phone.platform.audio == tone(2.0)
     assert len(script.found(InputAudioRawFrame)) == heard
 

@@ -32,9 +32,9 @@ async def test_a_caller_hears_himself_and_hangs_the_bot_up() -> None:
         dialling = DialSettings(attempts=60, interval=0.25)
         async with dial(f"ws://127.0.0.1:{port}/asterisk", profile=profile, settings=dialling) as caller:
             caller.say_audio(said)
-            await trio.sleep(0.5)
-            caller.press("#")
-            with trio.fail_after(5):
+            with trio.fail_after(10):
+                await caller.wait_heard(20 * profile.audio.frame_size)
+                caller.press("#")
                 ended = await caller.wait_ended()
         assert ended.is_clean
         heard = codecs.to_linear(bytes(caller.heard_audio), profile.audio)

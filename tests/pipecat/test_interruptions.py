@@ -20,9 +20,9 @@ from pipecat.processors.frame_processor import FrameDirection
 
 from callstream_core import commands as c
 from callstream_core.dialects.asterisk import AsteriskProfile
-from callstream_pipecat import CallstreamHeardFrame, CallstreamMarkFrame, CallstreamMarkReachedFrame
+from callstream_pipecat import CallstreamHeardFrame, CallstreamMarkFrame, CallstreamMarkReachedFrame, CallstreamParams
 from tests.asyncio.simulation import simulated, until
-from tests.pipecat.bots import FRAME, Phone, Script, phoning, speaker, tone
+from tests.pipecat.bots import FRAME, Hum, Phone, Script, phoning, speaker, tone
 
 
 async def heard_by(script: Script) -> CallstreamHeardFrame:
@@ -94,6 +94,18 @@ async def test_a_second_interruption_finds_nothing_to_clear() -> None:
         await barge_in(script)
         await until(lambda: len(script.found(CallstreamHeardFrame)) == 2)
     assert script.found(CallstreamHeardFrame)[1].heard == pytest.approx(20 * FRAME, abs=FRAME)
+
+
+@simulated
+async def test_a_background_sound_does_not_count_as_heard() -> None:
+    script = Script()
+    async with phoning(script, params=CallstreamParams(audio_out_mixer=Hum())) as phone:
+        await phone.platform.wait_played(100)
+        await script.speak(tone(2.0), 16000)
+        # The hum that was on its way, and a part of the speech.
+        await until(lambda: len([frame for frame in phone.platform.frames if len(set(frame.data)) > 2]) == 25)
+        await barge_in(script)
+        assert (await heard_by(script)).heard == pytest.approx(25 * FRAME, abs=FRAME)
 
 
 @simulated

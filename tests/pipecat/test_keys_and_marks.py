@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 
 pytest.importorskip("pipecat", reason="pipecat-ai is not installed")
 
 from pipecat.audio.dtmf.types import KeypadEntry
-from pipecat.audio.dtmf.utils import load_dtmf_audio
 from pipecat.frames.frames import (
     Frame,
     InputDTMFFrame,
@@ -54,17 +51,6 @@ async def test_all_keys_of_the_caller() -> None:
     assert messages == [{"event": "digit", "digit": key} for key in "ABCD"]
 
 
-@pytest.fixture
-def _tones_are_read() -> None:
-    # Pipecat reads its tones from files, in a thread that no simulated time waits for, and keeps them.
-    async def read() -> None:
-        for key in KeypadEntry:
-            await load_dtmf_audio(key, sample_rate=16000)
-
-    asyncio.run(read())
-
-
-@pytest.mark.usefixtures("_tones_are_read")
 @pytest.mark.parametrize("kind", [OutputDTMFFrame, OutputDTMFUrgentFrame])
 @pytest.mark.parametrize("keys", ["5", "1*0#"])
 @simulated

@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("pipecat", reason="pipecat-ai is not installed")
 
-from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
@@ -28,7 +27,7 @@ from callstream_core import events as e
 from callstream_core.dialects.asterisk import AsteriskProfile
 from callstream_pipecat import CallstreamHeardFrame, CallstreamParams
 from tests.asyncio.simulation import simulated, until
-from tests.pipecat.bots import FRAME, Script, gaps, phoning, speaker, tone
+from tests.pipecat.bots import FRAME, Hum, Script, gaps, phoning, speaker, tone
 
 
 @pytest.mark.parametrize(("blocked", "every"), [(0.0, 1.0), (0.1, 0.5), (0.05, 0.2), (0.06, 0.5), (0.2, 1.0)])
@@ -109,22 +108,6 @@ async def test_a_goodbye_into_a_stop_that_never_ends_is_over_after_one_patience(
     assert phone.transport.output().dropped > 100
 
 
-class Hum(BaseAudioMixer):
-    """A background sound."""
-
-    async def start(self, sample_rate: int) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
-
-    async def process_frame(self, frame: Frame) -> None:
-        pass
-
-    async def mix(self, audio: bytes) -> bytes:
-        return (np.frombuffer(audio, "<i2") + 7).astype("<i2").tobytes()
-
-
 @simulated
 async def test_a_background_sound_neither_gaps_nor_runs_ahead_nor_hides_the_end_of_speech() -> None:
     script = speaker(0.5)
@@ -157,6 +140,20 @@ async def test_speech_that_goes_on_before_it_was_silent_is_one() -> None:
     [stopped] = script.times(BotStoppedSpeakingFrame)
     assert stopped == pytest.approx(phone.platform.frames[-1].at + FRAME, abs=0.001)
     assert gaps(phone.platform.frames) == 0
+
+
+@simulated
+async def test_the_end_of_speech_is_told_by_the_clock_where_no_mark_is_left() -> None:
+    script = speaker(1.0)
+    async with phoning(script) as phone:
+        await phone.platform.wait_played(1)
+        started = phone.platform.frames[0].at
+        phone.platform.is_deaf = True
+        call = phone.transport.call
+        for number in range(call.session.limits.max_marks):
+            call.say(c.PlaceMark(str(number)))
+        await until(lambda: script.found(BotStoppedSpeakingFrame))
+    assert script.times(BotStoppedSpeakingFrame)[0] - started == pytest.approx(1.0, abs=0.05)
 
 
 @simulated
