@@ -86,12 +86,18 @@ class Guest:
             return await neighbours.hand_over(self.sock, visitor, numbers)
         near, far = socket.socketpair()
         near.setblocking(False)
-        with far:
-            self.inner = near
-            if not await neighbours.hand_over(far, visitor, numbers):
-                self.inner = None
-                near.close()
-        return self.inner is not None
+        with contextlib.ExitStack() as undo, far:
+            undo.enter_context(near)
+            is_taken = await neighbours.hand_over(far, visitor, numbers)
+            if is_taken:
+                self.inner = near
+                undo.pop_all()
+        return is_taken
+
+    def abort(self) -> None:
+        """End the connection, whoever else may have it."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let the connection go; another process may have it."""

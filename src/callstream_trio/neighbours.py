@@ -43,6 +43,7 @@ class Neighbours:
         self.number = number
         """This process."""
         self._directory = directory
+        self._door = directory / str(number)
 
     def others(self) -> list[int]:
         """Return the numbers of all that are there now but ourselves."""
@@ -53,12 +54,16 @@ class Neighbours:
         door = socket.socket(socket.AF_UNIX)
         try:
             door.setblocking(False)
-            door.bind(str(self._directory / str(self.number)))
+            door.bind(str(self._door))
             door.listen(_BACKLOG)
         except OSError:
             door.close()
             raise
         return door
+
+    def forget(self) -> None:
+        """Let nobody come to our door any more."""
+        self._door.unlink(missing_ok=True)
 
     async def hand_over(self, sock: socket.socket, visitor: Visitor, numbers: Iterable[int]) -> bool:
         """Offer a connection to some of the others, one by one; tell whether one took it. Ours is still to be closed.
@@ -106,10 +111,14 @@ async def receive(door: socket.socket) -> tuple[socket.socket, Visitor]:
         header, newline, rest = b"".join(pieces).partition(b"\n")
         if size > _MAX_DATA or not newline or not socks:
             raise OSError("no connection was handed over")
-        found = json.loads(header)
+        try:
+            found = json.loads(header)
+            visitor = Visitor(peer=str(found["peer"]), data=rest, call_sid=found["call_sid"])
+        except (ValueError, TypeError, LookupError):
+            raise OSError("nobody knows what was handed over") from None
         socks[0].setblocking(False)
         undo.pop_all()
-    return socks[0], Visitor(peer=found["peer"], data=rest, call_sid=found["call_sid"])
+    return socks[0], visitor
 
 
 def take(door: socket.socket) -> None:

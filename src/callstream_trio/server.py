@@ -136,7 +136,10 @@ class Server:
         """Listen on `host:port` addresses while the block runs; then drain. Other processes may share the port."""
         listeners: list[socket.socket] = []
         with contextlib.ExitStack() as held:
-            door = held.enter_context(self._neighbours.open_door()) if self._neighbours else None
+            door: socket.socket | None = None
+            if self._neighbours is not None:
+                door = held.enter_context(self._neighbours.open_door())
+                held.callback(self._neighbours.forget)
             for bind in binds:
                 listeners += map(held.enter_context, await open_listeners(bind, shares_port=shares_port))
             self.addresses = [listener.getsockname()[:2] for listener in listeners]
@@ -222,6 +225,7 @@ class Server:
             try:
                 run = await self._admit(guest)
             except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                guest.abort()
                 self.endings["handshake failed"] += 1
                 _log.info("handshake failed", peer=guest.peer, error=repr(error)[:200])
             finally:

@@ -23,6 +23,7 @@ from callstream_trio.server import ServerLimits, ServerSettings
 PREFIX = "CALLSTREAM_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 UNLIMITED = "unlimited"
+MAX_WORKERS = 256
 
 
 class BadSettings(Exception):
@@ -46,6 +47,11 @@ def _check_level(_settings: object, _field: object, level: str) -> None:
 def _check_rate(_settings: object, field: attrs.Attribute[Any], rate: int) -> None:
     if rate not in RATES:
         raise ValueError(f"{field.name} is {' or '.join(map(str, RATES))}, not {rate}")
+
+
+def _check_workers(_settings: object, field: attrs.Attribute[Any], count: int) -> None:
+    if not 1 <= count <= MAX_WORKERS:
+        raise ValueError(f"{field.name} is 1 to {MAX_WORKERS}, not {count}")
 
 
 def _check_url(_settings: object, field: attrs.Attribute[Any], url: str) -> None:
@@ -87,6 +93,10 @@ class Settings:
     """Samples per second of a Yeastar PBX's audio, as its own settings say: 8000 or 16000. No message tells."""
     jambonz_url: str = attrs.field(default="", validator=_check_url)
     """Where jambonz reaches this server, such as `wss://calls.example.org`; as its own requests say, if not given."""
+    workers: int = attrs.field(default=1, validator=_check_workers)
+    """Processes that take calls; read at the start, not at a reload."""
+    metrics_bind: str = ""
+    """Where the metrics of all workers are told, as HOST:PORT; nowhere but on the calls' own port, if not given."""
     drain_timeout: float = attrs.field(default=10.0, validator=_at_least(0))
     """Seconds that calls may still last when the server is told to stop."""
     log_level: str = attrs.field(default="info", validator=_check_level)

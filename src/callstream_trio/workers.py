@@ -1,18 +1,23 @@
 """Several processes behind one address: a parent that starts them, replaces them, and adds up their metrics.
 
 Each worker is the same command once more, with a Trio run of its own; the system spreads new connections over all that
-listen (`SO_REUSEPORT`). Parent and worker talk over a socket: the worker says `ready`, the parent asks for `metrics`.
-A worker whose parent is gone lets its calls end, and goes too.
+listen (`SO_REUSEPORT`), and they hand over what belongs to another one (`neighbours`). Parent and worker talk over a
+socket: the worker says `ready`, the parent asks for `metrics`. A worker whose parent is gone lets its calls end, and
+goes too.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import attrs
 import h11
@@ -25,6 +30,7 @@ from prometheus_client.registry import Collector
 
 from callstream_trio.admission import Refusal, render
 from callstream_trio.listen import accept_one, open_listeners
+from callstream_trio.neighbours import Neighbours
 from callstream_trio.wait import prepare, read_head, send_all
 
 __all__ = ["Hints", "Workers", "WorkersSettings", "obey_parent"]
@@ -34,6 +40,8 @@ _log = structlog.get_logger("callstream.workers")
 _ENVIRON = "_CALLSTREAM_WORKER"
 _READY, _ASK = b"ready\n", b"metrics\n"
 _MAX_PAGE = 1024 * 1024
+# The system takes 107 bytes, the number of a worker among them.
+_MAX_PATH = 96
 
 
 @attrs.frozen(kw_only=True)
@@ -55,10 +63,13 @@ class WorkersSettings:
 
 @attrs.frozen
 class Hints:
-    """What a worker is told by its parent: the socket between them, and where to listen."""
+    """What a worker is told by its parent: the socket between them, where to listen, and where the others are."""
 
     fd: int
     binds: tuple[str, ...]
+    directory: Path
+    number: int
+    """It was the how manyth to be started; no two have the same."""
 
     @classmethod
     def found(cls) -> Hints | None:
@@ -66,13 +77,19 @@ class Hints:
         text = os.environ.pop(_ENVIRON, None)
         if text is None:
             return None
-        fd, *binds = text.split(" ")
-        return cls(int(fd), tuple(binds))
+        fd, binds, directory, number = json.loads(text)
+        return cls(fd, tuple(binds), Path(directory), number)
 
     @property
     def environ(self) -> dict[str, str]:
         """The environment that tells it."""
-        return {**os.environ, _ENVIRON: " ".join([str(self.fd), *self.binds])}
+        told = json.dumps([self.fd, self.binds, str(self.directory), self.number])
+        return {**os.environ, _ENVIRON: told}
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The other workers."""
+        return Neighbours(self.directory, self.number)
 
 
 async def obey_parent(hints: Hints, page: Callable[[], bytes], stop: Callable[[], None]) -> None:
@@ -95,6 +112,7 @@ class _Worker:
     """One process, as its parent knows it."""
 
     slot: int
+    hints: Hints
     process: trio.Process
     stream: trio.SocketStream
     started: float
@@ -144,6 +162,8 @@ class Workers:
         self._command = command
         self._asked_binds = binds
         self._workers: set[_Worker] = set()
+        self._directory = Path()
+        self._numbers = count(1)
         self._pauses: dict[int, float] = {}
         self._is_stopping = False
         self._emptied = trio.Event()
@@ -158,7 +178,7 @@ class Workers:
     def _serving(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.is_ready and not worker.is_leaving]
 
-    async def run(self, metrics_bind: str | None, announce: Callable[[], Awaitable[None] | None]) -> None:
+    async def run(self, metrics_bind: str, announce: Callable[[], Awaitable[None] | None]) -> None:
         """Run until SIGTERM or SIGINT, and until the last worker is gone. A second signal kills them.
 
         Raises:
@@ -166,6 +186,9 @@ class Workers:
             ValueError: if one cannot be read.
         """
         with ExitStack() as held:
+            self._directory = Path(held.enter_context(TemporaryDirectory(prefix="callstream-")))
+            if len(os.fsencode(self._directory)) > _MAX_PATH:
+                raise ValueError(f"{self._directory} is too long a path for sockets; set TMPDIR to a shorter one")
             for bind in self._asked_binds:
                 # Bound and never listening: the address stays ours while workers come and go.
                 for placeholder in await open_listeners(bind, shares_port=True, listens=False):
@@ -199,13 +222,13 @@ class Workers:
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
-            hints = Hints(theirs.fileno(), self.binds)
+            hints = Hints(theirs.fileno(), self.binds, self._directory, next(self._numbers))
             # A group of its own: Ctrl+C is for the parent, which tells its workers.
             process = await trio.lowlevel.open_process(
                 self._command, env=hints.environ, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0
             )
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-        worker = _Worker(slot, process, stream, trio.current_time(), is_spare=is_spare)
+        worker = _Worker(slot, hints, process, stream, trio.current_time(), is_spare=is_spare)
         self._workers.add(worker)
         nursery.start_soon(self._watch, worker, nursery)
         with trio.move_on_after(self.settings.start_timeout):
@@ -227,6 +250,7 @@ class Workers:
     async def _watch(self, worker: _Worker, nursery: trio.Nursery) -> None:
         """Wait for a worker's end, and put another one into its place unless it was told to go."""
         await worker.process.wait()
+        worker.hints.neighbours.forget()
         self._workers.discard(worker)
         await worker.stream.aclose()
         if not self._workers:

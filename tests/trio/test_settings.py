@@ -33,6 +33,8 @@ def test_everything_in_a_file(tmp_path: Path) -> None:
         max_calls = 12
         send_ahead = 0.5
         yeastar_rate = 16000
+        workers = 3
+        metrics_bind = "127.0.0.1:9100"
         drain_timeout = 30
         log_level = "debug"
         json_logs = true
@@ -49,6 +51,8 @@ def test_everything_in_a_file(tmp_path: Path) -> None:
         max_calls=12,
         send_ahead=0.5,
         yeastar_rate=16000,
+        workers=3,
+        metrics_bind="127.0.0.1:9100",
         drain_timeout=30.0,
         log_level="debug",
         json_logs=True,
@@ -88,6 +92,9 @@ def test_send_ahead(tmp_path: Path, text: str, expected: float | None) -> None:
         ("[server]\nbind = []", "unknown key 'server'"),
         ("yeastar_rate = 44100", "yeastar_rate is 8000 or 16000, not 44100"),
         ("max_calls = 0", "max_calls is 1 at least, not 0"),
+        ("workers = 0", "workers is 1 to 256, not 0"),
+        ("workers = 257", "workers is 1 to 256, not 257"),
+        ("metrics_bind = 9100", "metrics_bind is a text"),
         ("max_calls = 1.5", "max_calls is a whole number"),
         ('max_calls = "many"', "max_calls is a number, not 'many'"),
         ("max_calls = true", "max_calls is a number"),

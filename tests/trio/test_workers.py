@@ -16,8 +16,13 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
+import trustme
 
+from callstream_core.jambonz import happenings as h
 from callstream_trio.workers import add_up
+from tests.trio.raw_phone import phoning
+from tests.trio.wire import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,9 +59,9 @@ class Parent:
 
 
 @contextmanager
-def parent(*arguments: str) -> Iterator[Parent]:
-    command = [sys.executable, "-W", "error", "-m", "callstream_trio", "serve", "--workers", "2", "--json-logs"]
-    command += ["--bind", "127.0.0.1:0", "--metrics-bind", "127.0.0.1:0", *arguments]
+def parent(*arguments: str, count: int = 2) -> Iterator[Parent]:
+    command = [sys.executable, "-W", "error", "-m", "callstream_trio", "serve", "--json-logs"]
+    command += arguments or ["--workers", "2", "--bind", "127.0.0.1:0", "--metrics-bind", "127.0.0.1:0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     with process.stderr:
@@ -65,7 +70,7 @@ def parent(*arguments: str) -> Iterator[Parent]:
             start = json.loads(process.stderr.readline())
             # What is logged from now on is little, and fits the pipe.
             found = Parent(process, f"http://{listening['addresses'][0]}", f"http://{start['metrics'][0]}")
-            found.until(found.is_whole)
+            found.until(lambda: found.is_whole(count))
             yield found
         finally:
             children = found.children if process.poll() is None else set()
@@ -114,6 +119,51 @@ def test_a_reload_puts_new_workers_first_and_then_lets_the_old_ones_go(found: Pa
     found.process.send_signal(signal.SIGHUP)
     found.until(lambda: not old & found.children and found.is_whole())
     assert found.metric("callstream_worker_restarts_total") == before
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+def test_both_sockets_of_a_call_find_each_other_in_three_workers(is_secure: bool, tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
+    settings = """
+        workers = 3
+        bind = ["127.0.0.1:0"]
+        metrics_bind = "127.0.0.1:0"
+        auth = ["basic:jambonz:secret"]
+        drain_timeout = 1
+    """
+    (tmp_path / "callstream.toml").write_text(settings + (f'tls_cert = "{tmp_path}/cert.pem"' if is_secure else ""))
+    with parent("--config", str(tmp_path / "callstream.toml"), count=3) as found:
+        address = found.url.partition("//")[2]
+        trio.run(_call_often, f"{'wss' if is_secure else 'ws'}://jambonz:secret@{address}/jambonz")
+        found.until(lambda: found.metric("callstream_calls ") == 0)
+        assert found.metric('callstream_calls_ended_total{how="ended by platform"}') == 30
+        assert found.metric('callstream_calls_ended_total{how="control ended"}') == 30
+        assert found.metric("callstream_calls_ended_total") == 60
+        assert found.metric("callstream_tolerated_total") == 0
+        assert found.metric("callstream_hub_dropped_total") == 0
+
+
+async def _call_often(url: str) -> None:
+    async def call() -> None:
+        async with phoning(url) as phone:
+            caller = await phone.connected()
+            caller.say_audio(b"\1\2" * 3200)
+            with trio.fail_after(10):
+                await caller.wait_heard(3200)
+            # It comes back, wherever that is.
+            phone.vanish()
+            await until(lambda: phone.sockets == 2)
+            caller.say_audio(b"\1\2" * 3200)
+            with trio.fail_after(10):
+                await caller.wait_heard(6400)
+            await phone.happen(h.CallerHungUp())
+            await phone.wait_over()
+
+    for _ in range(3):
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(call)
 
 
 def test_workers_go_when_their_parent_is_gone() -> None:

@@ -51,13 +51,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--send-ahead", metavar="SECONDS", help="Audio sent ahead of playout, or 'unlimited'. [1]")
 @click.option("--yeastar-rate", type=click.Choice(["8000", "16000"]), help="Sample rate of a Yeastar PBX. [8000]")
 @click.option("--jambonz-url", metavar="URL", help="Where jambonz reaches this server. [as it says itself]")
-@click.option("--workers", type=click.IntRange(1, 256), default=1, envvar="CALLSTREAM_WORKERS", help="Processes. [1]")
-@click.option("--metrics-bind", metavar="HOST:PORT", envvar="CALLSTREAM_METRICS_BIND", help="Metrics of all of them.")
+@click.option("--workers", metavar="N", help="Processes that take calls. [1]")
+@click.option("--metrics-bind", metavar="HOST:PORT", help="Where to tell the metrics of all of them.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[info]")
 @click.option("--json-logs", is_flag=True, default=None, help="Log one JSON object per line.")
-def serve(
-    app: str | None, argument: str | None, config: Path | None, workers: int, metrics_bind: str | None, **flags: Any
-) -> None:
+def serve(app: str | None, argument: str | None, config: Path | None, **flags: Any) -> None:
     """Take calls, and echo them, play to them, record them, or hand them to your own code.
 
     Without arguments, calls are echoed, and the lines for the telephone system's configuration are shown.
@@ -70,8 +68,8 @@ def serve(
     tls = make_tls(settings)
     set_up_logs(settings.log_level, json=settings.json_logs)
     raise_file_limit()
-    if hints is None and (workers > 1 or metrics_bind is not None):
-        trio.run(_serve_by_workers, settings, workers, metrics_bind)
+    if hints is None and (settings.workers > 1 or settings.metrics_bind):
+        trio.run(_serve_by_workers, settings)
     else:
         trio.run(_serve, settings, handler, tls, hints)
 
@@ -137,13 +135,13 @@ def make_tls(settings: Settings) -> ssl.SSLContext | None:
         ) from None
 
 
-async def _serve_by_workers(settings: Settings, count: int, metrics_bind: str | None) -> None:
+async def _serve_by_workers(settings: Settings) -> None:
     """Run the same command as several processes."""
     drain_timeout = settings.drain_timeout + 5
     workers = Workers(
         [sys.executable, "-m", "callstream_trio", *sys.argv[1:]],
         settings.bind,
-        WorkersSettings(count=count, drain_timeout=drain_timeout),
+        WorkersSettings(count=settings.workers, drain_timeout=drain_timeout),
     )
 
     def announce() -> None:
@@ -151,17 +149,18 @@ async def _serve_by_workers(settings: Settings, count: int, metrics_bind: str | 
             (host.strip("[]"), int(port)) for host, _, port in (bind.rpartition(":") for bind in workers.binds)
         ]
         _announce(settings, addresses)
-        _log.info("workers start", count=count, metrics=[f"{host}:{port}" for host, port in workers.metrics_addresses])
+        metrics = [f"{host}:{port}" for host, port in workers.metrics_addresses]
+        _log.info("workers start", count=settings.workers, metrics=metrics)
 
     try:
-        await workers.run(metrics_bind, announce)
+        await workers.run(settings.metrics_bind, announce)
     except (OSError, ValueError) as error:
         raise Mistake(_why_not_listening(settings, error)) from None
     _log.info("stopped")
 
 
 async def _serve(settings: Settings, handler: Handler, tls: ssl.SSLContext | None, hints: Hints | None) -> None:
-    server = Server(_logged(handler), settings=settings.server, tls=tls)
+    server = Server(_logged(handler), settings=settings.server, tls=tls, neighbours=hints.neighbours if hints else None)
     stop = trio.Event()
     mistake: Mistake | None = None
     async with trio.open_nursery() as nursery:
