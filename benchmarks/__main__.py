@@ -161,7 +161,7 @@ def pacing_command(form: Form, chosen: tuple[str, ...], stalls: tuple[int, ...],
 @output_options
 def bargein_command(form: Form, chosen: tuple[str, ...], calls: int, seconds: float, rounds: int, quick: bool) -> None:
     """From clear() to the clear on the wire, and to the last audio byte; each call is cleared once a second."""
-    calls, rounds, seconds, warmup = (20, 1, 1.0, 0.4) if quick else (calls, rounds, seconds, 2.0)
+    calls, rounds, seconds, warmup = (20, 1, 0.5, 0.2) if quick else (calls, rounds, seconds, 2.0)
     load = Load(work="bargein", calls=calls, seconds=seconds, warmup=warmup)
     measured, missing = _compare(form, chosen, [load], rounds)
     table = Table("server", "calls", "to", "p50 ms", "p99", "p99.9", "max", "clears", "lost", title="clear()")
@@ -291,7 +291,7 @@ def peers_command(
 @click.option("--part", "names", type=click.Choice(parts.NAMES), multiple=True, help="Only these; repeatable.")
 @_servers(*servers.names())
 def all_command(file: Path, rounds: int, seconds: float, names: tuple[str, ...], chosen: tuple[str, ...]) -> None:
-    """Measure everything for the page on performance, into one JSON file; some hours, for each of many servers.
+    """Measure everything for the page on performance, into one JSON file; an hour or two.
 
     Every step is kept at once in FILE.steps: a run that is cut off goes on where it was when it is started again.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -78,7 +79,7 @@ class Round:
     longest_episode: float
     """Milliseconds of the longest row of late frames: a stall and its recovery."""
     generator: float
-    """Share of a core that the generator used."""
+    """Share of a core that the generator used; all of it, where it shares one with the server."""
     latency: Histogram
     """From the moment at which a frame was due. Duplex: by the server's own grid."""
     slip: Histogram
@@ -176,7 +177,7 @@ def _round(server: str, load: Load, found: dict[str, Any], used: float, lasted: 
         late=found["late"],
         early=found["early"],
         longest_episode=found["longest_episode"],
-        generator=found["generator_cpu"] / lasted,
+        generator=found["generator_cpu"] / lasted if len(os.sched_getaffinity(0)) > 1 else 1.0,
         latency=Histogram.of(found["latency"]),
         slip=Histogram.of(found["slip"]),
         tail=Histogram.of(found["tail"]),

@@ -16,9 +16,9 @@ def run(server: str = "callstream", *, calls: int = 500) -> float:
         running(command_for(server, "echo", port), core=0, port=port) as process,
         generating(Load(work="idle", calls=1, seconds=30, warmup=0.1), port),
     ):
-        time.sleep(0.5)
+        time.sleep(0.3)
         before = process.memory
-        with generating(Load(work="idle", calls=calls, seconds=5, warmup=0.5), port):
-            time.sleep(1)
+        with generating(Load(work="idle", calls=calls, seconds=5, warmup=0.2), port):
+            time.sleep(0.6)
             after = process.memory
     return (after - before) / calls

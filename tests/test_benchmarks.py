@@ -66,7 +66,7 @@ def test_pauses_of_the_collector_are_measured_with_and_without_a_frozen_heap() -
 def test_a_clear_reaches_the_wire() -> None:
     (r,) = run("bargein")["measured"]
     assert r["lost"] == 0
-    assert r["frames"] == 20
+    assert r["frames"] == 10
 
 
 def test_capacity_is_a_number_of_calls() -> None:
