@@ -318,7 +318,7 @@ static double run(struct call *all, int calls, int poll, double seconds, double 
         }
         while (sends && now >= all[next].due && all[next].due < end) {
             send_audio(&all[next], all[next].due, size);
-            if (mode == BARGEIN && (all[next].sent + next) % 50 == 0) press_key(&all[next]);
+            if (mode == BARGEIN && (all[next].sent + (uint64_t)next * 50 / calls) % 50 == 0) press_key(&all[next]);
             all[next].due += PERIOD;
             next = (next + 1) % calls;
         }
