@@ -11,6 +11,8 @@ class CallLimits:
 
     max_events: int = 1024
     """Events that a handler may leave unread; the oldest is dropped and counted."""
+    max_unread_text: int = 1024 * 1024
+    """Characters of jambonz's messages that a handler may leave unread; the oldest is dropped and counted."""
     max_unread_audio: float = 2.0
     """Seconds of caller audio that a handler may leave unread; the oldest is dropped and counted."""
     max_ahead: float = 1.0

@@ -12,7 +12,7 @@ import trio
 
 from callstream_core.commands import HangUp, When
 from callstream_core.errors import LocalProtocolError
-from callstream_core.events import Side
+from callstream_core.events import MessageIgnored, Side
 from callstream_core.jambonz import ControlSession
 from callstream_core.jambonz import orders as o
 from callstream_core.jambonz import words as w
@@ -35,6 +35,13 @@ Opening = Callable[[w.Question], Sequence[Verb]]
 # Orders that may wait for jambonz to come back, and its questions that are remembered to be void then.
 _MAX_HELD = 256
 _MAX_ASKED = 64
+
+
+def _size_of(said: ControlEvent) -> int:
+    """Return the characters of the message that said it; the session's own words are short."""
+    if isinstance(said, MessageIgnored):
+        return len(said.message)
+    return said.size if isinstance(said, w.Notice) else 0
 
 
 class Control:
@@ -70,6 +77,7 @@ class Control:
         self._opening = opening
         self._has_reader = opening is None
         self._words: deque[ControlEvent] = deque()
+        self._unread = 0
         self._when_ended: Callable[[], None] | None = None
         self._changed = trio.lowlevel.ParkingLot()
 
@@ -107,10 +115,14 @@ class Control:
         return ()
 
     def _keep(self, said: ControlEvent) -> None:
-        if len(self._words) >= self.limits.max_events:
-            self.dropped += 1
-            self._words.popleft()
         self._words.append(said)
+        self._unread += _size_of(said)
+        # The newest is always there, and with it the end.
+        while len(self._words) > 1 and (
+            len(self._words) > self.limits.max_events or self._unread > self.limits.max_unread_text
+        ):
+            self.dropped += 1
+            self._unread -= _size_of(self._words.popleft())
         self._changed.unpark_all()
 
     def refused(self) -> None:
@@ -249,7 +261,9 @@ class Control:
             if self.ended is not None:
                 raise StopAsyncIteration
             await self._changed.park()
-        return self._words.popleft()
+        word = self._words.popleft()
+        self._unread -= _size_of(word)
+        return word
 
     async def wait_opened(self) -> bool:
         """Wait until jambonz has said what the socket is for; False if it ends before."""
