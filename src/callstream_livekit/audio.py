@@ -21,8 +21,10 @@ from callstream_core.errors import Unsupported
 from callstream_core.resample import Converter
 
 _LOOK = 0.02
+# Seconds of room that are waited for at once: waking costs more than a frame.
+_GATHER = 0.04
 # Seconds of audio that are said at once: what a synthesizer gives in one frame may be a whole sentence.
-_PIECE = 0.1
+_PIECE = 0.04
 _NO_PACKETS = "LiveKit needs plain audio, not packets of {}: choose slin, ulaw or alaw, without passthrough"
 
 
@@ -49,7 +51,7 @@ class CallstreamAudioInput(io.AudioInput):
         if audio.is_packets:
             raise Unsupported(_NO_PACKETS.format(audio.encoding))
         if call.session.capabilities.has_tracks:
-            raise Unsupported("here each party has a track of its own, and an agent hears one voice")
+            raise Unsupported("each party has a track of its own, and an agent hears one voice: have the platform mix them")
         self._call = call
         self._rate = audio.rate
         self._decode = Converter(audio, linear(audio.rate))
@@ -107,6 +109,7 @@ class CallstreamAudioOutput(io.AudioOutput):
         )
         self._call = call
         self._look_ahead = look_ahead
+        self._gather = min(_GATHER, look_ahead / 4)
         self._rate = reply.rate
         self._encode = Converter(linear(reply.rate), reply)
         self._open: list[_Segment] = []
@@ -191,7 +194,7 @@ class CallstreamAudioOutput(io.AudioOutput):
         room = max(self._look_ahead - seconds, 0)
         # Nobody wakes us for room, which comes with time.
         while call.is_open and (wait := call.backlog - room) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(min(wait, _LOOK))
+            await asyncio.sleep(min(wait, _LOOK) + self._gather)
 
     def _start_in(self, segment: _Segment, seconds: float) -> None:
         segment.starts_in = seconds
