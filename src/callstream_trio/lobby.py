@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import attrs
-import h11
 import structlog
 import trio
 from wsproto.utilities import generate_accept_token
@@ -17,16 +18,20 @@ from wsproto.utilities import generate_accept_token
 from callstream_core import dialects
 from callstream_core.dialects.asterisk import AsteriskProfile
 from callstream_core.platform_session import PlatformSession
-from callstream_trio.admission import Refusal, Request, read_request, render
+from callstream_trio.admission import Refusal, Request
 from callstream_trio.caller import Caller, leave
+from callstream_trio.guest import Guest
 from callstream_trio.hub import Hub, clock
 from callstream_trio.link import Link
-from callstream_trio.server import accept_one, open_listeners
-from callstream_trio.wait import read_head, receive_some, send_all
+from callstream_trio.listen import accept_one, open_listeners
+from callstream_trio.neighbours import Neighbours, receive, take
+from callstream_trio.wait import send_all
 
 _log = structlog.get_logger("callstream.lobby")
 
 _MAX_REQUEST = 16 * 1024
+# Seconds for a request and its answer.
+_PATIENCE = 10.0
 _VERSIONS = ("7", "8", "13")
 _PROTOCOL = "media"
 
@@ -43,14 +48,15 @@ class _Place:
 class Lobby:
     """Calls that wait, each at an address of its own. Made by `lobby`."""
 
-    def __init__(self, hub: Hub, address: str) -> None:
+    def __init__(self, hub: Hub, address: str, neighbours: Neighbours | None = None) -> None:
         self._hub = hub
         self._address = address
+        self._neighbours = neighbours
         self._places: dict[str, _Place] = {}
 
     def expect(self, profile: AsteriskProfile | None = None) -> str:
         """Let one more call wait; return the URL at which an application takes it."""
-        connection_id = str(uuid.uuid4())
+        connection_id = str(self._name())
         profile = attrs.evolve(
             profile or AsteriskProfile(),
             is_server=True,
@@ -60,6 +66,20 @@ class Lobby:
         self._places[connection_id] = _Place(profile)
         return f"ws://{self._address}/media/{connection_id}"
 
+    def _name(self) -> uuid.UUID:
+        """Return a name that nobody guesses; with other processes about, it tells which one has the call."""
+        if self._neighbours is None:
+            return uuid.uuid4()
+        return uuid.UUID(f"{self._neighbours.number:08x}{secrets.token_hex(12)}", version=4)
+
+    def _holder(self, path: str) -> int | None:
+        """Return which other process may have the call of a path."""
+        try:
+            number = int(uuid.UUID(path.rpartition("/")[2]).hex[:8], 16)
+        except ValueError:
+            return None
+        return number if self._neighbours is not None and number != self._neighbours.number else None
+
     async def arrival(self, url: str) -> Caller:
         """Wait until an application has taken the call at `url`; return the caller."""
         place = self._places[url.rpartition("/")[2]]
@@ -67,22 +87,33 @@ class Lobby:
         assert place.caller is not None
         return place.caller
 
-    async def serve(self, sock: socket.socket) -> None:
-        """Answer one connection, and run its call."""
-        with sock:
-            try:
-                head = await read_head(h11.SERVER, sock, None, max_size=_MAX_REQUEST)
-            except h11.RemoteProtocolError as error:
-                await self._refuse(sock, Refusal(status=400, text=str(error)))
-                return
-            if head is None or not isinstance(head[0], h11.Request):
-                return
-            request = read_request(head[0])
-            refusal = self._refusal(request)
-            if refusal is not None:
-                await self._refuse(sock, refusal)
-            else:
-                await self._run(sock, request, head[1])
+    async def serve(self, guest: Guest) -> None:
+        """Answer one connection, and run its call; let another process have it, if the call waits there."""
+        with contextlib.closing(guest), trio.CancelScope() as scope:
+            scope.deadline = trio.current_time() + _PATIENCE
+            head = await guest.read_request(None, _MAX_REQUEST)
+            if isinstance(head, Refusal):
+                await guest.refuse(head)
+            elif head is not None and not await self._send_elsewhere(guest, *head):
+                refusal = self._refusal(head[0])
+                if refusal is not None:
+                    await guest.refuse(refusal)
+                else:
+                    scope.deadline = math.inf
+                    await self._run(guest.sock, *head)
+
+    async def _send_elsewhere(self, guest: Guest, request: Request, early: bytes) -> bool:
+        holder = self._holder(request.path)
+        if self._neighbours is None or holder is None or guest.visitor is not None:
+            return False
+        return await guest.hand_over(self._neighbours, [holder], early)
+
+    async def welcome(self, door: socket.socket) -> None:
+        """Take a connection that another process has accepted."""
+        with door:
+            sock, visitor = await receive(door)
+            take(door)
+        await self.serve(Guest(sock, visitor.peer, visitor))
 
     def _refusal(self, request: Request) -> Refusal | None:
         """Return why there is no upgrade, by the rules of Asterisk's HTTP server."""
@@ -128,14 +159,6 @@ class Lobby:
             # An address is good for one call.
             del self._places[connection_id]
 
-    @staticmethod
-    async def _refuse(sock: socket.socket, refusal: Refusal) -> None:
-        await send_all(sock, render(refusal))
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
-            while await receive_some(sock):
-                pass
-
 
 def _offer(request: Request) -> int | None:
     """Return at which place of its list the request offers the subprotocol."""
@@ -160,31 +183,36 @@ def _response(request: Request) -> bytes:
 
 
 @asynccontextmanager
-async def lobby(hub: Hub, bind: str = "127.0.0.1:0") -> AsyncIterator[Lobby]:
+async def lobby(hub: Hub, bind: str = "127.0.0.1:0", *, neighbours: Neighbours | None = None) -> AsyncIterator[Lobby]:
     """Listen as Asterisk's HTTP server does, for applications that take the calls which wait here.
 
-    `hub` must be running. Leaving the block hangs up on all.
+    `hub` must be running. With `neighbours`, other processes listen at the same address, each with calls of its own.
+    Leaving the block hangs up on all.
     """
-    listener, *more = await open_listeners(bind)
+    listener, *more = await open_listeners(bind, shares_port=neighbours is not None)
     for other in more:
         other.close()
     host, port = listener.getsockname()[:2]
-    waiting = Lobby(hub, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    waiting = Lobby(hub, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", neighbours)
 
-    async def supervise(sock: socket.socket) -> None:
+    async def supervise(run: Awaitable[None]) -> None:
         try:
-            await waiting.serve(sock)
+            await run
         except Exception as error:
             _log.error("connection failed", error=repr(error), exc_info=error)
 
-    with listener:
+    async def accept(source: socket.socket, serve: Callable[[socket.socket, tuple[str, int]], Awaitable[None]]) -> None:
+        while True:
+            sock, peer = await accept_one(source)
+            nursery.start_soon(supervise, serve(sock, peer))
+
+    with contextlib.ExitStack() as held:
+        held.enter_context(listener)
         async with trio.open_nursery() as nursery:
-
-            async def accept() -> None:
-                while True:
-                    sock, _ = await accept_one(listener)
-                    nursery.start_soon(supervise, sock)
-
-            nursery.start_soon(accept)
+            nursery.start_soon(accept, listener, lambda sock, peer: waiting.serve(Guest(sock, peer[0])))
+            if neighbours is not None:
+                door = held.enter_context(neighbours.open_door())
+                held.callback(neighbours.forget)
+                nursery.start_soon(accept, door, lambda sock, _: waiting.welcome(sock))
             yield waiting
             nursery.cancel_scope.cancel()

@@ -65,6 +65,11 @@ class Neighbours:
         """Let nobody come to our door any more."""
         self._door.unlink(missing_ok=True)
 
+    def leave(self) -> None:
+        """As the last one, whose parent is gone, take the directory away."""
+        with contextlib.suppress(OSError):
+            self._directory.rmdir()
+
     async def hand_over(self, sock: socket.socket, visitor: Visitor, numbers: Iterable[int]) -> bool:
         """Offer a connection to some of the others, one by one; tell whether one took it. Ours is still to be closed.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,6 +16,7 @@ from callstream_core.events import DigitReceived, SessionClosed
 from callstream_trio import Echo, Hub
 from callstream_trio.dial import DialFailed, DialSettings, joined
 from callstream_trio.lobby import lobby
+from callstream_trio.neighbours import Neighbours
 
 UPGRADE = {
     "Host": "asterisk",
@@ -181,3 +184,26 @@ async def test_leaving_the_lobby_hangs_up_on_all() -> None:
             with trio.fail_after(5):
                 ended = await call.wait_ended()
         assert ended.code == 1000
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="processes cannot share a port here")
+async def test_a_call_that_waits_in_another_process_is_found(tmp_path: Path) -> None:
+    async with Hub().running() as hub, AsyncExitStack() as open_lobbies:
+        first = await open_lobbies.enter_async_context(lobby(hub, neighbours=Neighbours(tmp_path, 1)))
+        bind = first.expect().split("/")[2]
+        lobbies = [first]
+        for number in (2, 3):
+            neighbours = Neighbours(tmp_path, number)
+            lobbies.append(await open_lobbies.enter_async_context(lobby(hub, bind, neighbours=neighbours)))
+        urls = [(each, each.expect()) for each in lobbies for _ in range(20)]
+        for waiting, url in urls:
+            async with joined(url, hub) as call:
+                assert await call.wait_opened()
+                await waiting.arrival(url)
+                assert call.info.ids["connection_id"] == url.rpartition("/")[2]
+                await call.hang_up()
+        # Of a process that is not there, and of those that are, but have no such call.
+        for name in ("00000004", "00000001", "00000002", "ffffffff"):
+            for _ in range(8):
+                assert await status(f"ws://{bind}/media/{name}-0000-4000-8000-000000000000") == 404
+    assert os.listdir(tmp_path) == []

@@ -166,7 +166,8 @@ async def _call_often(url: str) -> None:
                 nursery.start_soon(call)
 
 
-def test_workers_go_when_their_parent_is_gone() -> None:
+def test_workers_go_when_their_parent_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-m", "callstream_trio", "serve", "--workers", "1", "--metrics-bind", "127.0.0.1:0"]
     process = subprocess.Popen([*command, "--bind", "127.0.0.1:0", "--json-logs"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -184,6 +185,17 @@ def test_workers_go_when_their_parent_is_gone() -> None:
         while os.path.exists(f"/proc/{child}/fd/0") and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not os.path.exists(f"/proc/{child}/fd/0")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_too_long_for_sockets_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory := tmp_path / ("x" * 90)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    command = [sys.executable, "-m", "callstream_trio", "serve", "--workers", "2", "--bind", "127.0.0.1:0"]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=10, check=False)
+    assert ended.returncode != 0
+    assert "set TMPDIR" in ended.stderr
+    assert os.listdir(directory) == []
 
 
 def test_pages_are_added_up_by_name_and_labels() -> None:

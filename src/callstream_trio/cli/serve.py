@@ -163,12 +163,19 @@ async def _serve(settings: Settings, handler: Handler, tls: ssl.SSLContext | Non
     server = Server(_logged(handler), settings=settings.server, tls=tls, neighbours=hints.neighbours if hints else None)
     stop = trio.Event()
     mistake: Mistake | None = None
+    is_orphan = False
+
+    def orphan() -> None:
+        nonlocal is_orphan
+        is_orphan = True
+        stop.set()
+
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
         try:
             async with server.listening(hints.binds if hints else settings.bind, shares_port=hints is not None):
                 if hints:
-                    nursery.start_soon(obey_parent, hints, lambda: server.metrics.encode(), stop.set)
+                    nursery.start_soon(obey_parent, hints, lambda: server.metrics.encode(), orphan)
                 else:
                     _announce(settings, server.addresses)
                 # What is there now stays: no collection has to look at it again.
@@ -180,6 +187,8 @@ async def _serve(settings: Settings, handler: Handler, tls: ssl.SSLContext | Non
         except (OSError, ValueError) as error:
             mistake = Mistake(_why_not_listening(settings, error))
         nursery.cancel_scope.cancel()
+    if hints and is_orphan:
+        hints.neighbours.leave()
     if mistake is not None:
         raise mistake
     _log.info("stopped", **{how.replace(" ", "_"): count for how, count in sorted(server.endings.items()) if count})
