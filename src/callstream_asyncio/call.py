@@ -20,6 +20,8 @@ _T = TypeVar("_T")
 Hear = Callable[[e.Event], None]
 
 _CLOSE_TIMEOUT = 2.0
+# Seconds that a peer may leave a message unread before the call ends.
+_SEND_TIMEOUT = 10.0
 # Bytes that may wait for a peer that has stopped reading.
 _MAX_OUTGOING = 1024 * 1024
 # Events kept until somebody listens: some seconds of audio.
@@ -57,6 +59,7 @@ class Call:
         self._clears: deque[asyncio.Future[e.PlayoutCleared | None]] = deque()
         self._utterances = 0
         self._task: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
 
     def start(self, *first: str | bytes) -> None:
         """Begin to read and write; `first` are messages that were read already."""
@@ -164,11 +167,17 @@ class Call:
         if self._outgoing:
             self._wake.set()
         if self._outgoing_size > _MAX_OUTGOING and self.ended is None:
-            # The writer is stuck; the rest would come minutes late.
-            self._outgoing.clear()
-            self._outgoing_size = 0
-            self.fail(1008, "the peer has stopped reading")
+            self._give_up()
         self._schedule()
+
+    def _give_up(self) -> None:
+        """End the call of a peer that does not read: what waits for it would come minutes late."""
+        self._outgoing.clear()
+        self._outgoing_size = 0
+        self.fail(1008, "the peer has stopped reading")
+        if self._writer is not None:
+            # It may be stuck. The socket is not: closing it says what it can.
+            self._writer.cancel()
 
     def _tell(self, event: e.Event) -> None:
         if isinstance(event, e.MarkReached) and event.name in self._marks:
@@ -205,7 +214,8 @@ class Call:
     # Tasks
 
     async def _run(self, first: tuple[str | bytes, ...]) -> None:
-        tasks = {self._loop.create_task(self._read(first)), self._loop.create_task(self._write())}
+        self._writer = self._loop.create_task(self._write())
+        tasks = {self._loop.create_task(self._read(first)), self._writer}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
@@ -213,6 +223,7 @@ class Call:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close_stuck()
             self._perform(self.session.receive_close(None, self.now))
             if self._timer is not None:
                 self._timer.cancel()
@@ -246,7 +257,19 @@ class Call:
                     await self._socket.close(message.code or 1000, message.reason)
                     return
                 self._outgoing_size -= len(message)
-                await self._socket.send(message)
+                watch = self._loop.call_later(_SEND_TIMEOUT, self._give_up)
+                try:
+                    await self._socket.send(message)
+                finally:
+                    watch.cancel()
+
+    async def _close_stuck(self) -> None:
+        """Say the close that the writer did not come to."""
+        close = self._outgoing.pop() if self._outgoing else None
+        if isinstance(close, CloseLink):
+            with contextlib.suppress(LinkClosed, OSError, RuntimeError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await self._socket.close(close.code or 1000, close.reason)
 
 
 def _settle(future: asyncio.Future[_T], result: _T) -> None:
