@@ -11,11 +11,12 @@ from callstream_trio.jambonz import JambonzSettings
 from callstream_trio.jambonz_caller import JambonzCaller, dial_jambonz
 from callstream_trio.server import Handler, Server, ServerLimits, ServerSettings, serve, serve_verbs
 from callstream_trio.simulate import CallPlan, run_calls
-from callstream_trio.sinks import Echo, Sink
+from callstream_trio.sinks import Bridge, Echo, Sink
 
 __all__ = [
     "Admission",
     "Basic",
+    "Bridge",
     "Call",
     "CallEnded",
     "CallLimits",

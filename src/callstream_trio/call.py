@@ -192,6 +192,10 @@ class Call:
             raise CallEnded("the call is over")
         self._link.say(command)
 
+    def offer(self, command: c.Command) -> bool:
+        """Say a command for another call's sake, at once; tell whether this one took it. Raise nothing."""
+        return self._link is not None and self.ended is None and self._link.offer(command)
+
     async def answer(self) -> None:
         """Take the call. Harmless where the platform has answered by itself, or only lets us listen."""
         if self._info is not None and self._info.capabilities.is_tap:

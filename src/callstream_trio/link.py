@@ -240,6 +240,16 @@ class Link:
             self._perform(self.session.send(word, now), now)
             self._settle(now)
 
+    def offer(self, word: object) -> bool:
+        """Say something for another call's sake; tell whether it was taken. A fault here harms this call alone."""
+        try:
+            self.say(word)
+        except LocalProtocolError:
+            return False
+        except Exception as error:
+            self._hub.give_up(self, error)
+        return not self.is_gone
+
     def perform(self, outputs: list[Any]) -> None:
         """Do what a session asked for on somebody else's call."""
         now = clock()

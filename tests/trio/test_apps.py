@@ -73,7 +73,7 @@ SLIN16_ALAW = AsteriskProfile(format="alaw").audio
 async def test_the_call_is_answered_by_every_app(tmp_path: Path) -> None:
     profile = AsteriskProfile(auto_answer=False)
     path = write(tmp_path / "hello.wav", tone(linear(8000))[:3200], 8000)
-    for app in (apps.echo, apps.tone, apps.play(path), apps.record(tmp_path)):
+    for app in (apps.echo, apps.bridge(), apps.tone, apps.play(path), apps.record(tmp_path)):
         async with serving(app) as url, dial(url, profile=profile) as caller:
             with trio.fail_after(5):
                 await anext(caller)

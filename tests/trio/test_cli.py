@@ -234,6 +234,7 @@ def test_what_was_heard_is_recorded_and_digits_are_pressed(tmp_path: Path) -> No
         (["serve", "play", "missing.wav"], "there is no file missing.wav"),
         (["serve", "record", "/proc/nowhere"], "cannot be used for recordings"),
         (["serve", "echo", "x"], "echo takes nothing behind it"),
+        (["serve", "bridge", "x"], "bridge takes nothing behind it"),
         (["serve", "sing"], "there is no application 'sing'"),
         (["serve", "no_such_module:x"], "cannot be imported"),
         (["serve", "json:nothing"], "has no 'nothing'"),

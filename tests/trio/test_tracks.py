@@ -371,7 +371,7 @@ async def test_one_file_per_call_with_every_party(tmp_path: Path, logs: list[Eve
 
 
 async def test_the_built_in_handlers_take_a_tap(tmp_path: Path) -> None:
-    for app in (apps.echo, apps.tone, apps.play(tmp_path / "none.wav")):
+    for app in (apps.echo, apps.bridge(), apps.tone, apps.play(tmp_path / "none.wav")):
         server = Server(app, settings=SETTINGS)
         async with server.listening(["127.0.0.1:0"]):
             async with dial(url_of(server), "yeastar", profile=FAST) as caller:

@@ -1,4 +1,4 @@
-"""Built-in handlers: echo, play a file, record, a tone; and how to find yours by name."""
+"""Built-in handlers: echo, bridge, play a file, record, a tone; and how to find yours by name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import importlib
 import sys
 from pathlib import Path
 
+from callstream_trio.apps.bridging import bridge
 from callstream_trio.apps.playing import play, tone
 from callstream_trio.apps.recording import record
 from callstream_trio.call import Call
 from callstream_trio.server import Handler
 from callstream_trio.sinks import Echo
 
-__all__ = ["echo", "load", "play", "record", "tone"]
+__all__ = ["bridge", "echo", "load", "play", "record", "tone"]
 
 
 async def echo(call: Call) -> None:

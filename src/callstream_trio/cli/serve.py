@@ -35,7 +35,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.argument("app", required=False, metavar="[echo|play FILE|record DIR|tone|MODULE:HANDLER]")
+@click.argument("app", required=False, metavar="[echo|bridge|play FILE|record DIR|tone|MODULE:HANDLER]")
 @click.argument("argument", required=False, metavar="")
 @click.option("--bind", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable. [127.0.0.1:8787]")
 @click.option(
@@ -56,7 +56,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[info]")
 @click.option("--json-logs", is_flag=True, default=None, help="Log one JSON object per line.")
 def serve(app: str | None, argument: str | None, config: Path | None, **flags: Any) -> None:
-    """Take calls, and echo them, play to them, record them, or hand them to your own code.
+    """Take calls, and echo them, bridge them in pairs, play to them, record them, or hand them to your own code.
 
     Without arguments, calls are echoed, and the lines for the telephone system's configuration are shown.
     SIGTERM or Ctrl+C lets running calls end; a second one quits at once. With more than one worker, SIGHUP starts new
@@ -111,8 +111,11 @@ def make_handler(app: str) -> Handler:
         return apps.record(directory)
     if name in ("echo", "tone"):
         return apps.echo if name == "echo" else apps.tone
+    if name == "bridge":
+        return apps.bridge()
     if ":" not in name:
-        raise Mistake(f"there is no application {name!r}; use echo, tone, play FILE, record DIR or MODULE:HANDLER")
+        choices = "echo, bridge, tone, play FILE, record DIR or MODULE:HANDLER"
+        raise Mistake(f"there is no application {name!r}; use {choices}")
     try:
         return apps.load(name)
     except ValueError as error:
