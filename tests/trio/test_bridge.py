@@ -82,11 +82,15 @@ async def test_who_left_before_anybody_came_is_nobodys_partner() -> None:
 
 
 async def test_callers_who_cannot_hear_each_other_are_hung_up_on(logs: list[EventDict]) -> None:
-    async with serving(apps.bridge()) as url, dial(url, profile=AsteriskProfile(format="g729")) as one:
-        async with dial(url, profile=SLIN16) as two:
-            with trio.fail_after(5):
-                await one.wait_ended()
-                await two.wait_ended()
+    packets = AsteriskProfile(format="g729")
+    async with (
+        serving(apps.bridge()) as url,
+        dial(url, profile=packets) as one,
+        dial(url, profile=SLIN16) as two,
+    ):
+        with trio.fail_after(5):
+            await one.wait_ended()
+            await two.wait_ended()
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [
         "hanging up: two callers cannot hear each other"
     ]

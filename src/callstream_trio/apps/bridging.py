@@ -18,7 +18,7 @@ _log = structlog.get_logger("callstream.apps")
 def bridge() -> Handler:
     """Return a handler that connects callers in pairs, in the order in which they come.
 
-    Whoever comes first waits in silence; when one of two hangs up, so does the other. Pairs are made within one process.
+    Whoever comes first waits in silence; when one of two hangs up, so does the other. A pair is in one process.
     """
     waiting: deque[Call] = deque()
 
