@@ -185,6 +185,16 @@ def test_c49_a_hook_on_its_way_is_not_repeated() -> None:
     assert sim.wait(1) == ["finished after"]
 
 
+def test_a_close_1000_before_the_first_ack_rejects_the_call_when_its_time_is_up() -> None:
+    sim = Sim()
+    sim.close(1000)
+    sim.heard()
+    assert sim.wait(4.9) == []
+    sim.wait(0.2)
+    assert sim.rejection == "unknown"
+    assert sim.platform.next_timeout() is None
+
+
 def test_bug_25_a_socket_lost_before_the_first_ack() -> None:
     sim = Sim(loses_first_ack=True)
     sim.close(1011)

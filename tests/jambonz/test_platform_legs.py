@@ -120,6 +120,14 @@ def test_a_confirmed_callee_that_refuses_before_the_ack() -> None:
     assert sim.wait(5.1) == []
 
 
+def test_an_ordered_call_that_ends_while_it_rings() -> None:
+    sim = Sim(is_outbound=True)
+    sim.happen(h.FarEndRang())
+    sim.heard()
+    assert sim.happen(h.CallerHungUp()) == ["cs no-answer", "close 1000"]
+    assert sim.did(h.Responded) == []
+
+
 def test_an_ordered_call_that_hears_nonsense_before_it_is_offered() -> None:
     sim = Sim(is_outbound=True)
     sim.heard()

@@ -129,9 +129,10 @@ class PhoneCall:
             self._end_answered(dict(stimulus.headers) or None)
             return
         self.leg.move("no-answer", 487)
-        self.put(h.Responded(status=487, reason=self.leg.sip_reason))
-        # Before the first ack nothing is said of it.
-        if self.state is PlatformState.RUNNING:
+        if not self.profile.is_outbound:
+            self.put(h.Responded(status=487, reason=self.leg.sip_reason))
+        # Before the first ack nothing is said of a call that came in.
+        if self.state is PlatformState.RUNNING or self.profile.is_outbound:
             self.tell_status(self.leg)
             self.wind_up()
 

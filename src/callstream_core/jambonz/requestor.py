@@ -254,10 +254,12 @@ class Requestor:
             return
         if self.state not in (LinkState.OPEN, LinkState.MUTE):
             return
-        lost = [question for question, _ in self._in_flight.values()]
-        self._in_flight.clear()
+        waiting, self._in_flight = self._in_flight, {}
+        lost = [question for question, _ in waiting.values() if question is not self._first]
         if code == 1000:
             self.state = LinkState.DEAD
+            # The first ack is waited for all the same.
+            self._in_flight = {msgid: asked for msgid, asked in waiting.items() if asked[0] is self._first}
         elif self._first is not None and not self._profile.loses_first_ack:
             self._give_up("the socket was lost before the first ack", out)
             return
@@ -265,7 +267,7 @@ class Requestor:
             self._wait_to_dial(now)
         else:
             self.state = LinkState.IDLE
-        out.extend(AckMissing(question, in_time=False) for question in lost if question is not self._first)
+        out.extend(AckMissing(question, in_time=False) for question in lost)
 
     # What the application says
 
