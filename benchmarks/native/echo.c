@@ -32,7 +32,7 @@ struct peer {
     int is_open;
     size_t have;
     uint64_t due, sent;
-    struct peer *before, *after; /* the ring of streams, by due time: one period for all keeps it in order */
+    struct peer *before, *after; /* the ring of streams, by due time */
     unsigned char in[BUFFER];
 };
 
@@ -50,7 +50,10 @@ static void unlink_peer(struct peer *p) {
     p->before = p->after = NULL;
 }
 
-static void link_behind(struct peer *place, struct peer *p) {
+/* Put a stream where it belongs by its due time: nearly always at the end. */
+static void link_peer(struct peer *p) {
+    struct peer *place = ring.before;
+    while (place != &ring && place->due > p->due) place = place->before;
     p->before = place, p->after = place->after;
     place->after->before = p, place->after = p;
 }
@@ -65,7 +68,7 @@ static uint64_t send_due(uint64_t now) {
         p->sent++, p->due += PERIOD;
         unlink_peer(p);
         /* A stream that cannot be sent any more ends; its socket tells the rest. */
-        if (wire_write(&p->wire, frame, sizeof frame) == sizeof frame) link_behind(ring.before, p);
+        if (wire_write(&p->wire, frame, sizeof frame) == sizeof frame) link_peer(p);
     }
     return ring.after == &ring ? 0 : ring.after->due;
 }
@@ -129,7 +132,7 @@ static int shake(struct peer *p) {
     p->is_open = 1;
     if (is_duplex) {
         p->due = now_ns();
-        link_behind(&ring, p);
+        link_peer(p);
     }
     return 1;
 }
