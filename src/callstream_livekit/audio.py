@@ -51,7 +51,9 @@ class CallstreamAudioInput(io.AudioInput):
         if audio.is_packets:
             raise Unsupported(_NO_PACKETS.format(audio.encoding))
         if call.session.capabilities.has_tracks:
-            raise Unsupported("each party has a track of its own, and an agent hears one voice: have the platform mix them")
+            raise Unsupported(
+                "each party has a track of its own, and an agent hears one voice: have the platform mix them"
+            )
         self._call = call
         self._rate = audio.rate
         self._decode = Converter(audio, linear(audio.rate))

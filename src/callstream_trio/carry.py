@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import Any
 
+import structlog
 import trio
 
 from callstream_core import dialects
@@ -20,6 +21,8 @@ from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import clock
 from callstream_trio.link import LinkLimits
 from callstream_trio.owner import Owner, Session
+
+_log = structlog.get_logger("callstream.link")
 
 
 class Carriage:
@@ -45,6 +48,18 @@ class Carriage:
         """Say a command, at once."""
         self._perform(self._session.send(word, clock()))
 
+    def offer(self, word: Any) -> bool:
+        """Say something for another call's sake; tell whether it was taken. A fault here harms this call alone."""
+        try:
+            self.say(word)
+        except LocalProtocolError:
+            return False
+        except Exception as error:
+            _log.error("call failed", exc_info=error)
+            self._outgoing.append(CloseLink(1011, "internal error"))
+            self._wake.set()
+        return True
+
     def fail(self, code: int, reason: str) -> None:
         """End the call with a close code."""
         self._perform(self._session.fail(code, reason, clock()))
@@ -58,7 +73,8 @@ class Carriage:
                 self._outgoing.append(output)
             else:
                 for reply in self._owner.hear(output, clock()):
-                    self._reply(reply)
+                    if not self.offer(reply):
+                        self._owner.refused()
         if self._unsent > self._limits.max_unsent and self._session.state is not State.CLOSED:
             # What waits would come minutes late.
             self._outgoing.clear()
@@ -67,12 +83,6 @@ class Carriage:
         due = self._session.next_timeout()
         if self._outgoing or (due is not None and due < self._wakes_at):
             self._wake.set()
-
-    def _reply(self, word: Any) -> None:
-        try:
-            self.say(word)
-        except LocalProtocolError:
-            self._owner.refused()
 
     # Tasks
 

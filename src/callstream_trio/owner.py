@@ -72,6 +72,10 @@ class Carrier(Protocol):
         """Say a command now. Raise `LocalProtocolError` where that is a mistake."""
         ...
 
+    def offer(self, word: object) -> bool:
+        """Say something for another call's sake; tell whether it was taken. A fault here harms this call alone."""
+        ...
+
     def fail(self, code: int, reason: str) -> None:
         """End the call with a close code."""
         ...

@@ -85,10 +85,11 @@ async def test_an_interruption_tells_what_was_heard(name: str, profile: Any) -> 
     [
         ("asterisk", AsteriskProfile(passthrough=True), "without passthrough"),
         ("asterisk", AsteriskProfile(format="opus"), "packets of opus"),
+        ("asterisk", AsteriskProfile(format="g722"), "g722"),
         ("jambonz", JambonzProfile(is_streaming=False), "takes no audio"),
         ("yeastar", None, "a track of its own"),
     ],
-    ids=["passthrough", "opus", "clips", "tracks"],
+    ids=["passthrough", "opus", "g722", "clips", "tracks"],
 )
 async def test_a_call_that_no_agent_can_take_says_why(name: str, profile: Any, why: str) -> None:
     async def play(*_: object) -> None:

@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 import trio
 
-from callstream_core import Limits, PlatformSession, dialects
+from callstream_core import AppSession, Limits, PlatformSession, dialects
+from callstream_core import commands as c
 from callstream_core import events as e
 from callstream_core.outputs import Transmit
 from callstream_core.sockets import LinkClosed
@@ -242,6 +243,28 @@ async def test_a_deadline_that_a_command_sets_is_kept() -> None:
             await is_told.wait()
             wire.hang_up(1000)
     assert marks == [e.MarkReached("heard", outcome=e.MarkOutcome.PLAYED, is_estimated=True)]
+
+
+async def test_what_another_call_offers_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def boom(*_: object) -> list[object]:
+        raise ZeroDivisionError
+
+    taken = []
+
+    async def bridge(call: Call) -> None:
+        taken.append(call.offer(c.SendAudio(bytes(160))))
+        taken.append(call.offer(c.SetDirection(e.Direction.OUT)))
+        with monkeypatch.context() as patched:
+            # A fault of ours, however that may be, ends this call, and raises nothing in the other.
+            patched.setattr(AppSession, "send", boom)
+            call.offer(c.SendAudio(bytes(160)))
+        await call.wait_ended()
+        taken.append(call.offer(c.SendAudio(bytes(160))))
+
+    async with carried(bridge, Wire()) as wire:
+        assert await wire.audio(160) == bytes(160)
+    assert taken == [True, False, False]
+    assert wire.close_code == 1011
 
 
 async def test_a_fault_of_the_socket_is_raised() -> None:
