@@ -53,7 +53,7 @@ class App:
         return found[1] if found else None
 
     async def hear(self) -> Any:
-        """Return the next message, JSON read; None at the end."""
+        """Return the next message, JSON objects read; None at the end."""
         with trio.fail_after(3 * PATIENCE):
             while not self._heard:
                 data = b""
@@ -63,7 +63,7 @@ class App:
                     return None
                 self._heard += self._decoder.feed(data)
         message = self._heard.pop(0)
-        return json.loads(message) if isinstance(message, str) else message
+        return json.loads(message) if isinstance(message, str) and message.startswith("{") else message
 
     async def say(self, *messages: dict[str, Any] | bytes | str) -> None:
         """Send messages."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import wave
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,11 +20,12 @@ from callstream_core.outputs import FramePlayed
 from callstream_trio import Call, Echo, Hub
 from callstream_trio.apps import echo
 from callstream_trio.caller import dial
-from callstream_trio.dial import DialFailed
+from callstream_trio.dial import DialFailed, DialSettings
 from callstream_trio.link import Link
 from callstream_trio.simulate import CallPlan, run_calls
 from callstream_trio.voice import make_voice
 from tests.trio.serving import serving
+from tests.trio.stub_app import App, answering, closing
 
 PROFILE = AsteriskProfile(format="slin16", syntax=Syntax.JSON)
 FRAME = PROFILE.audio.frame_size
@@ -134,6 +136,36 @@ async def test_nobody_there() -> None:
     with pytest.raises(DialFailed, match=r"^127\.0\.0\.1:9 cannot be reached: Connection refused$"):
         async with dial("ws://127.0.0.1:9/asterisk"):
             pass
+
+
+@pytest.mark.parametrize("platform", ["asterisk", "sinch", "yeastar", "jambonz"])
+async def test_an_application_that_closes_with_the_upgrade(platform: str) -> None:
+    async def behave(app: App) -> None:
+        await app.accept(and_then=closing(1013))
+        await app.to_the_end()
+
+    async with answering(behave) as url, dial(url, platform) as caller:
+        with trio.fail_after(5):
+            ended = await caller.wait_ended()
+    assert ended.code == 1013
+
+
+async def test_a_host_among_the_headers_takes_the_place_of_ours() -> None:
+    heads: list[str] = []
+
+    async def behave(app: App) -> None:
+        heads.append(app.head)
+        await app.accept()
+        await app.to_the_end()
+
+    async with answering(behave) as url:
+        for headers in ((), (("hOst", "calls.example.org"),)):
+            async with dial(url, settings=DialSettings(attempts=1, headers=headers)):
+                pass
+    assert [re.findall("(?i)^host: (.*)\r$", head, re.MULTILINE) for head in heads] == [
+        [url.split("/")[2]],
+        ["calls.example.org"],
+    ]
 
 
 # Simulated callers

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from callstream_trio import dial_jambonz
 from callstream_trio.apps import echo
 from callstream_trio.voice import Voices
 from tests.trio.exchange import serving, with_jambonz
-from tests.trio.jambonz_plans import ANSWER, HANGUP, one, plan, scripted
+from tests.trio.jambonz_plans import ANSWER, HANGUP, against, one, plan, scripted
 from tests.trio.stub_app import App, answering
+from tests.trio.wire import until
 
 
 def audio_app(order: dict[str, Any], heads: list[str], behave: Callable[[App], Awaitable[None]]) -> Any:
@@ -88,6 +91,26 @@ async def test_stereo_has_both_parties_in_each_message() -> None:
     assert report.frames_sent == 2 * len(sizes)
 
 
+async def test_each_party_speaks_for_itself() -> None:
+    said: list[bytes] = []
+
+    async def behave(app: App) -> None:
+        await app.hear()
+        while isinstance(message := await app.hear(), bytes):
+            said.append(message)
+        await app.close(1000)
+
+    app = audio_app({"url": "/a", "mixType": "stereo"}, [], behave)
+    async with answering(app) as url, dial_jambonz(url) as caller:
+        with trio.fail_after(5):
+            audio = await caller.wait_audio()
+            assert audio.format.frame_size == 320
+            audio.say_audio(b"\1\0" * 320, track="caller")
+            audio.say_audio(b"\2\0" * 320, track="callee")
+            await until(lambda: len(said) > 1)
+    assert said[:2] == [b"\1\0\2\0" * 160] * 2
+
+
 @pytest.mark.parametrize(
     ("order", "failure"),
     [
@@ -127,20 +150,31 @@ async def test_the_end_of_the_audio_ends_the_verb(code: int, failure: str | None
 
 
 async def test_an_error_ends_the_verb_but_leaves_the_socket_open() -> None:
-    codes: list[int | None] = []
+    happened: list[str] = []
 
     async def behave(app: App) -> None:
-        await app.hear()
-        await app.say({"type": "error", "data": {"message": "no"}})
-        codes.append(await app.to_the_end())
+        await app.accept()
+        message = await app.hear()
+        if "ws.jambonz.org" in app.head:
+            await app.ack(message, [ANSWER, listen, {"verb": "pause", "length": 0.3}, HANGUP])
+            while isinstance(message := await app.hear(), dict):
+                if message["type"] == "verb:hook":
+                    happened.append("hook")
+                    assert "dial_call_duration" in message["data"]
+                    await app.ack(message)
+        else:
+            await app.say({"type": "error", "data": {"message": "no"}})
+            while isinstance(message := await app.hear(), bytes):
+                happened.append("audio")
+            happened.append(f"closed {message.code}")
+        await app.close(1000)
 
-    heads: list[str] = []
-    order = {"url": "/a", "bidirectionalAudio": {"enabled": True, "streaming": True, "sampleRate": 8000}}
-    async with answering(audio_app(order, heads, behave)) as url:
-        report = await one(url, plan(5))
+    reply = {"enabled": True, "streaming": True, "sampleRate": 8000}
+    listen = {"verb": "listen", "url": "/a", "actionHook": "/heard", "bidirectionalAudio": reply}
+    report = await against(behave, plan(5))
     assert report.failures == ("the application misbehaved: the application failed: no",)
-    assert "dial_call_duration" in heads[1]
-    assert codes == [1000]
+    assert happened[-1] == "closed 1000"
+    assert happened[happened.index("hook") :].count("audio") > 8
 
 
 async def test_clips_are_played_where_nothing_is_streamed() -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.trio.jambonz_plans import ANSWER, HANGUP, PAUSE, PROFILE, against, one, plan
-from tests.trio.stub_app import App, closing
+from tests.trio.stub_app import App, answering, closing
 
 
 async def test_one_that_never_acks() -> None:
@@ -234,6 +234,55 @@ async def test_one_that_does_not_let_us_in(how: str, failure: str) -> None:
     report = await against(behave, plan(profile=attrs.evolve(PROFILE, handshake_timeout=0.1)))
     assert report.failures == (failure,)
     assert (report.ended_by, report.set_up) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("first", "policy", "tries"),
+    [(503, "5xx", 2), (404, "4xx", 2), (503, "4xx", 1), (404, "ct,5xx", 1), (101, "all", 1)],
+)
+async def test_one_that_lets_us_in_at_the_second_try(first: int, policy: str, tries: int) -> None:
+    count = 0
+
+    async def behave(app: App) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            await app.accept()
+            await app.ack(await app.hear(), [ANSWER, PAUSE])
+        elif first == 101:
+            await app.accept(subprotocol=None)
+        else:
+            await app.refuse(first)
+        await app.to_the_end()
+
+    async with answering(behave) as url:
+        report = await one(f"{url}#rc=1&rp={policy}", plan(0.1))
+    assert count == tries
+    assert report.is_ok == (tries == 2), report.failures
+
+
+async def test_a_socket_that_jambonz_gave_up_changes_nothing_any_more() -> None:
+    async def behave(app: App) -> None:
+        await app.accept()
+        first = await app.hear()
+        if first["type"] == "session:new":
+            await app.ack(first, [ANSWER, PAUSE])
+            await app.hear()
+            await app.say({"type": "command", "command": "redirect", "data": [{"verb": "say", "text": "x" * 25_000}]})
+            while isinstance(await app.hear(), dict):
+                pass
+            # jambonz has closed it with 1009, and comes back in half a second.
+            await app.say({"type": "command", "command": "redirect", "data": [HANGUP]})
+            await trio.sleep(0.7)
+            await app.close(1009)
+        else:
+            await app.ack(first)
+        await app.to_the_end()
+
+    report = await against(behave, plan(1.5))
+    assert len(report.failures) == 1
+    assert report.control is not None
+    assert (report.control.connections, report.ended_by) == (2, "caller")
 
 
 async def test_nobody_there() -> None:
