@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 import trio
 
@@ -18,11 +19,15 @@ from callstream_core import events as e
 from callstream_core.dialects.asterisk import AsteriskProfile, Syntax
 from callstream_core.dialects.jambonz import JambonzProfile
 from callstream_core.dialects.sinch import SinchProfile
+from callstream_core.jambonz.happenings import FarEndAnswered, FarEndHungUp
+from callstream_core.jambonz.verbs import Dial
 from callstream_core.transcript import TEXT, read
 from callstream_trio.caller import Caller, dial
 from callstream_trio.dial import DialFailed
 from callstream_trio.voice import make_voice
-from tests.trio.wire import START, Peer, request
+from tests.trio.exchange import serving, until_empty
+from tests.trio.raw_phone import phoning
+from tests.trio.wire import START, Peer, request, until
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -206,3 +211,33 @@ def test_what_is_no_capture_is_refused_in_words(tmp_path: Path) -> None:
 def test_the_examples_are_short() -> None:
     for example in EXAMPLES.glob("*.py"):
         assert len(example.read_text().splitlines()) <= 60, example.name
+
+
+@pytest.mark.parametrize("key", ["0", "#"])
+async def test_the_jambonz_agent_repeats_falls_silent_and_does_what_keys_say(key: str) -> None:
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile((EXAMPLES / "jambonz_agent.py").read_text(), "jambonz_agent.py", "exec"), names)
+    samples = np.frombuffer(names["GREETING"], "<i2")
+    # jambonz takes -1 for a mark, so that it is never sent.
+    greeting = np.where(samples == -1, -2, samples).astype("<i2").tobytes()
+    voice = b"\x10\x20" * 4000
+    async with serving(names["agent"]) as (server, url), phoning(url) as phone:
+        caller = await phone.connected()
+        with trio.fail_after(5):
+            await caller.wait_heard(8000)
+        caller.say_audio(voice + bytes(32000))
+        # It comes back, in the middle of the greeting.
+        await until(lambda: voice in caller.heard_audio)
+        before = bytes(caller.heard_audio).partition(voice)[0].rstrip(b"\0")
+        # The last 80 ms that jambonz has is beyond recall.
+        assert before[:8000] == greeting[:8000]
+        assert len(before) < 8000 + 1280 + 3200
+        caller.press(key)
+        with trio.fail_after(5):
+            await caller.wait_ended()
+        if key == "0":
+            await until(lambda: isinstance(phone.platform.running, Dial))
+            await phone.happen(FarEndAnswered(), FarEndHungUp())
+        await phone.wait_over()
+        await until_empty(server)
+    assert server.endings == {"ended by platform" if key == "0" else "ended by app": 1, "control ended": 1}
