@@ -72,7 +72,8 @@ async def _first_messages(socket: StarletteSocket, limits: Limits) -> tuple[str 
     messages: list[str | bytes] = []
     while not messages or isinstance(messages[-1], bytes):
         messages.append(await socket.receive())
-        if len(messages) > limits.max_early_messages:
+        size = sum(map(len, messages))
+        if len(messages) > limits.max_early_messages or size > limits.max_early_audio + limits.max_text:
             raise LinkClosed(None)
     return tuple(messages)
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from callstream_asyncio.backlog import Backlog
 from callstream_asyncio.sockets import LinkClosed, Socket
 from callstream_core import commands as c
 from callstream_core import events as e
@@ -24,6 +25,8 @@ _CLOSE_TIMEOUT = 2.0
 _SEND_TIMEOUT = 10.0
 # Bytes that may wait for a peer that has stopped reading.
 _MAX_OUTGOING = 1024 * 1024
+# Bytes of one message that is heard: far more than any platform sends.
+_MAX_MESSAGE = 1024 * 1024
 # Events kept until somebody listens: some seconds of audio.
 _MAX_EARLY = 256
 
@@ -43,12 +46,10 @@ class Call:
         self.session = session
         self.ended: e.SessionClosed | None = None
         """How the call ended, once it has."""
-        self.early_dropped = 0
-        """Events that came before anybody listened, and were too many."""
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._hear: Hear | None = None
-        self._early: deque[e.Event] = deque()
+        self._early = Backlog(_MAX_EARLY)
         self._outgoing: deque[str | bytes | CloseLink] = deque()
         self._outgoing_size = 0
         self._is_read_out = False
@@ -71,6 +72,11 @@ class Call:
     def now(self) -> float:
         """The event loop's time, which is the session's too."""
         return self._loop.time()
+
+    @property
+    def early_dropped(self) -> int:
+        """Events that came before anybody listened, and were too many."""
+        return self._early.dropped
 
     @property
     def info(self) -> e.SessionOpened:
@@ -130,7 +136,7 @@ class Call:
         """Give every event from now on to `hear`, and first those that came before."""
         self._hear = hear
         while self._early:
-            hear(self._early.popleft())
+            hear(self._early.take())
 
     async def wait_opened(self) -> bool:
         """Wait for the announcement; False if the connection ends before it."""
@@ -193,11 +199,8 @@ class Call:
             self._changed.set()
         if self._hear is not None:
             self._hear(event)
-            return
-        if len(self._early) == _MAX_EARLY:
-            self._early.popleft()
-            self.early_dropped += 1
-        self._early.append(event)
+        else:
+            self._early.put(event)
 
     def _schedule(self) -> None:
         deadline = self.session.next_timeout()
@@ -231,9 +234,9 @@ class Call:
     async def _read(self, first: tuple[str | bytes, ...]) -> None:
         try:
             for message in first:
-                self._perform(self.session.receive(message, self.now))
+                self._take(message)
             while True:
-                self._perform(self.session.receive(await self._socket.receive(), self.now))
+                self._take(await self._socket.receive())
         except LinkClosed as closed:
             self._perform(self.session.receive_close(closed.code, self.now))
         except Exception as error:
@@ -242,6 +245,12 @@ class Call:
         finally:
             self._is_read_out = True
             self._wake.set()
+
+    def _take(self, message: str | bytes) -> None:
+        if len(message) > _MAX_MESSAGE:
+            self.fail(1009, "message is too long")
+        else:
+            self._perform(self.session.receive(message, self.now))
 
     async def _write(self) -> None:
         with contextlib.suppress(LinkClosed, OSError, RuntimeError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
+from callstream_asyncio.backlog import Backlog
 from callstream_asyncio.call import Call
 from callstream_core import events as e
 
@@ -18,24 +18,23 @@ class Inbox:
     """Waits for a call's events. While the platform sends no audio, silence comes in its place, frame by frame."""
 
     def __init__(self, call: Call, *, fills_silence: bool = True, max_waiting: int = 500) -> None:
-        self.dropped = 0
-        """Pieces of audio that were not taken in time."""
         self.fills_silence = fills_silence
         audio = call.info.caller_format
         self._silence = e.AudioReceived(audio.silence(audio.frame_size))
         self._ptime = audio.ptime
-        self._max_waiting = max_waiting
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[e.Event] = deque()
+        self._waiting = Backlog(max_waiting)
         self._arrived = asyncio.Event()
         self._silent_at = self._loop.time() + _SILENT_AFTER * self._ptime
         call.listen(self._hear)
 
+    @property
+    def dropped(self) -> int:
+        """Events that were not taken in time; audio goes first."""
+        return self._waiting.dropped
+
     def _hear(self, event: e.Event) -> None:
-        if isinstance(event, e.AudioReceived) and len(self._waiting) >= self._max_waiting:
-            self.dropped += 1
-            return
-        self._waiting.append(event)
+        self._waiting.put(event)
         self._arrived.set()
 
     async def next(self) -> e.Event:
@@ -51,7 +50,7 @@ class Inbox:
                     self._silent_at += self._ptime
                     return self._silence
                 self._silent_at = now + self._ptime
-        event = self._waiting.popleft()
+        event = self._waiting.take()
         if isinstance(event, e.AudioReceived):
             self._silent_at = self._loop.time() + _SILENT_AFTER * self._ptime
         return event

@@ -142,6 +142,10 @@ class Platform:
         """Say something."""
         self._perform(self.session.send(event, self._loop.time()))
 
+    def say_raw(self, message: str | bytes) -> None:
+        """Say what the platform would not."""
+        self._arriving.put_nowait(message)
+
     async def speak(self, frames: Iterable[bytes], period: float = 0.02) -> None:
         """Have the caller speak, in his own time."""
         for frame in frames:

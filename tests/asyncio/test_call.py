@@ -159,6 +159,19 @@ async def test_whoever_is_no_platform_is_sent_away() -> None:
     assert notes.failed == ["the first message is of no known dialect"]
 
 
+@pytest.mark.filterwarnings("ignore")
+async def test_audio_that_nothing_announces_is_not_waited_for_without_end() -> None:
+    from trio_websocket import ConnectionClosed, open_websocket_url
+
+    notes = Notes()
+    async with serving("starlette", notes) as url, open_websocket_url(url) as stranger:
+        for _ in range(3):
+            await stranger.send_message(bytes(60_000))
+        with pytest.raises(ConnectionClosed), trio.fail_after(5):
+            await stranger.get_message()
+    assert notes.failed == ["nothing that tells the dialect came"]
+
+
 def test_the_core_and_the_trio_shell_are_free_of_asyncio_and_of_frameworks() -> None:
     code = (
         "import sys, callstream_core, callstream_trio\n"
