@@ -4,6 +4,7 @@ from callstream_trio.admission import Admission, Basic, HeaderToken, QueryToken
 from callstream_trio.call import Call, CallEnded, CallLimits, CallStats
 from callstream_trio.caller import Caller, dial
 from callstream_trio.carry import carry
+from callstream_trio.collector import spare_calls
 from callstream_trio.control import Control
 from callstream_trio.dial import DialFailed, DialSettings, join, joined
 from callstream_trio.hub import Hub, clock
@@ -46,4 +47,5 @@ __all__ = [
     "run_calls",
     "serve",
     "serve_verbs",
+    "spare_calls",
 ]

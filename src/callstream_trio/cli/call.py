@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import signal
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from callstream_trio.cli.asserts import Condition
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit, set_up_logs
 from callstream_trio.cli.plans import Wanted, make_plan, notes
 from callstream_trio.cli.screen import render, watch
+from callstream_trio.collector import spare_calls
 from callstream_trio.report import Summary
 from callstream_trio.simulate import Simulation
 
@@ -69,9 +69,7 @@ def call(context: click.Context, /, **options: Any) -> None:
         raise Mistake(f"{wanted.calls} calls need {files} open files; raise the limit: ulimit -n {files + 100}")
     set_up_logs("warning", json=False)
     simulation = Simulation(wanted.url, plan, calls=wanted.calls, rate=wanted.rate)
-    # What is there now stays: no collection has to look at it again.
-    gc.collect()
-    gc.freeze()
+    spare_calls()
     summary = trio.run(_run, simulation, not wanted.json_report)
     missed = [failure for condition in conditions if (failure := condition.failure(summary))]
     reports = simulation.reports

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shlex
 import signal
@@ -23,6 +22,7 @@ from callstream_trio.admission import Auth, Basic, HeaderToken, QueryToken
 from callstream_trio.call import Call
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit, set_up_logs
 from callstream_trio.cli.paste import asterisk_lines, jambonz_lines, sinch_lines, url_of, yeastar_lines
+from callstream_trio.collector import spare_calls
 from callstream_trio.hub import clock
 from callstream_trio.server import Handler, Server
 from callstream_trio.settings import LOG_LEVELS, BadSettings, Settings, load_settings
@@ -181,9 +181,7 @@ async def _serve(settings: Settings, handler: Handler, tls: ssl.SSLContext | Non
                     nursery.start_soon(obey_parent, hints, lambda: server.metrics.encode(), orphan)
                 else:
                     _announce(settings, server.addresses)
-                # What is there now stays: no collection has to look at it again.
-                gc.collect()
-                gc.freeze()
+                spare_calls()
                 await stop.wait()
                 if server.calls:
                     _log.info("stopping; running calls may end", calls=len(server.calls))
