@@ -132,14 +132,17 @@ class JambonzCall:
     def drop(self) -> None:
         """Cut all sockets without a word, and be done."""
         self._over.set()
+        # The hub forgets us.
+        self.scheduled = None
         for link in [*self._open_links, *(stream.link for stream in self._streams if stream.link)]:
             link.drop()
 
     # The hub's side
 
     def handle_deadline(self, now: float) -> None:
-        """Let jambonz do what is due."""
-        self._follow(self.platform.handle_timeout(now))
+        """Let jambonz do what is due; one that was cut off would dial for ever."""
+        if not self.is_over:
+            self._follow(self.platform.handle_timeout(now))
 
     def abandon(self, error: Exception) -> None:
         """Give up after a fault of our own."""
@@ -168,6 +171,8 @@ class JambonzCall:
 
     def _settle(self) -> None:
         """After any input: open and close audio, have the next deadline scheduled, and see whether all is over."""
+        if self.is_over:
+            return
         self._follow_streams()
         due = self.platform.next_timeout()
         if due is not None and (self.scheduled is None or due < self.scheduled):
@@ -248,7 +253,7 @@ class JambonzCall:
         is_over = self.platform.call.is_over
         if streaming is not self._streaming:
             self._streaming = streaming
-            if streaming is not None and self._nursery is not None and not self.is_over:
+            if streaming is not None and self._nursery is not None:
                 self._begin_stream(streaming, self._nursery)
         for stream in list(self._streams):
             if stream.running is not streaming and (is_over or not stream.is_tapped):
@@ -280,6 +285,8 @@ class JambonzCall:
             stream.link = link
             end.attach(link)
             self._watcher.note_audio(end)
+            # It may not be wanted any more.
+            self._settle()
         if stream.link is None:
             self.forget(stream)
 

@@ -98,7 +98,7 @@ class JambonzCaller:
     # What it waits for
 
     async def until(self, is_true: Callable[[], object]) -> None:
-        """Wait until something holds, whatever changes it, or no socket is left."""
+        """Wait until something holds that the call's course can change, or no socket is left."""
         while not is_true() and not self.is_over:
             await self._changed.park()
 

@@ -12,7 +12,7 @@ from callstream_core.events import DigitReceived
 from callstream_core.jambonz import ControlPlatform, JambonzProfile
 from callstream_core.jambonz import happenings as h
 from callstream_core.jambonz import verbs as v
-from callstream_trio import Call, Hub, dial_jambonz
+from callstream_trio import Call, Hub, JambonzCaller, dial_jambonz
 from callstream_trio.apps import echo
 from callstream_trio.dial import DialFailed
 from tests.trio.exchange import serving, until_empty
@@ -163,6 +163,25 @@ async def test_audio_sockets_that_are_never_closed_are_bounded() -> None:
             await caller.verb(v.Pause)
     assert 8 <= opened < 30
     assert ("8 audio sockets are open already; close them", None) in caller.audio_refusals
+
+
+async def test_a_call_that_is_cut_off_leaves_nothing_behind() -> None:
+    async def behave(app: App) -> None:
+        await app.accept()
+        await app.ack(await app.hear(), [ANSWER, PAUSE])
+        await app.to_the_end()
+
+    async with answering(behave) as url, Hub().running() as hub:
+        caller = JambonzCaller(hub, JambonzProfile(url=url))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller.run)
+            with trio.fail_after(5):
+                await caller.verb(v.Pause)
+            nursery.cancel_scope.cancel()
+        assert (caller.is_over, len(hub)) == (True, 0)
+        # It would dial again after half a second, and then wait for the socket.
+        await trio.sleep(0.6)
+        assert caller._call.scheduled is None
 
 
 async def test_an_error_in_a_test_is_not_wrapped() -> None:

@@ -257,6 +257,41 @@ async def test_the_caller_hangs_up_when_the_script_says() -> None:
     assert report.duration < 2
 
 
+async def test_a_caller_may_leave_before_the_answer() -> None:
+    async def behave(app: App) -> None:
+        await app.accept()
+        await app.ack(await app.hear(), [PAUSE])
+        await app.to_the_end()
+
+    report = await against(behave, scripted({"after": 0.1, "hang_up": True}, duration=5))
+    assert report.failures == ()
+    assert (report.ended_by, report.close_code) == ("caller", 1000)
+
+
+async def test_the_ack_of_a_lost_socket_does_no_harm_on_the_next() -> None:
+    old: list[Any] = []
+    play = {"verb": "play", "url": "x.wav", "actionHook": "/played"}
+
+    async def behave(app: App) -> None:
+        await app.accept()
+        first = await app.hear()
+        if first["type"] == "session:new":
+            await app.ack(first, [ANSWER, play, PAUSE])
+            while isinstance(message := await app.hear(), dict):
+                if message["type"] == "verb:hook":
+                    old.append(message)
+        else:
+            await app.ack(first)
+            await app.ack(old[0])
+            await app.to_the_end()
+
+    report = await against(behave, scripted({"at": 0.2, "drop": True}, duration=1.2))
+    assert len(old) == 1
+    assert report.failures == ()
+    assert report.control is not None
+    assert report.control.connections == 2
+
+
 @pytest.mark.parametrize(
     ("step", "missing"),
     [
