@@ -46,6 +46,7 @@ async def run_call(socket: ServerConnection) -> None:
             await perform(session.handle_timeout(clock()))
     except (ConnectionClosed, TimeoutError) as over:  # or the platform does not read what we send
         code = over.rcvd.code if getattr(over, "rcvd", None) else None
+        socket.transport.abort()
     await perform(session.receive_close(code, clock()))
 
 

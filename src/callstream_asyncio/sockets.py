@@ -62,7 +62,12 @@ class WebsocketsSocket:
 
     async def close(self, code: int, reason: str) -> None:
         """Close."""
-        await self._connection.close(code, reason)
+        try:
+            await self._connection.close(code, reason)
+        except BaseException:
+            # Cancelled: the peer reads nothing, and the library would wait for it without end.
+            self._connection.transport.abort()
+            raise
 
 
 class AiohttpSocket:
