@@ -155,6 +155,8 @@ class CallstreamOutput(BaseOutputTransport):
             if self._held:
                 # It speaks on before it was silent: neither news is true.
                 self._held.clear()
+                # What is held from now on waits for another mark.
+                self._held = []
                 self._is_speaking_on = True
                 return
             if self._is_speaking_on:

@@ -98,14 +98,23 @@ class Platform:
         self._arriving: asyncio.Queue[str | bytes | LinkClosed] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def connect(self, *, answers: bool = True, early: Iterable[bytes] = (), first: e.Event | None = None) -> Call:
+    async def connect(
+        self,
+        *,
+        answers: bool = True,
+        early: Iterable[bytes] = (),
+        first: e.Event | None = None,
+        knows_profile: bool = False,
+    ) -> Call:
         """Announce the call, and return the application's end of it.
 
-        `early` is audio that overtakes the announcement, `first` what comes right behind it.
+        `early` is audio that overtakes the announcement, `first` what comes right behind it. `knows_profile`: the
+        application is told beforehand what the announcement does not tell.
         """
+        profile = self.session.profile if knows_profile else None
         for audio in early:
             self._arriving.put_nowait(audio)
-        call = Call(self, AppSession(self.session.dialect, now=self._loop.time()))
+        call = Call(self, AppSession(self.session.dialect, profile, now=self._loop.time()))
         call.start()
         self._perform(self.session.open(self._loop.time()))
         if first is not None:

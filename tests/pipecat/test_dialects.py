@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import attrs
+import numpy as np
 import pytest
 
 pytest.importorskip("pipecat", reason="pipecat-ai is not installed")
 
 from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
-from pipecat.frames.frames import Frame, InputAudioRawFrame, InputDTMFFrame, InputTransportMessageFrame
+from pipecat.frames.frames import EndWorkerFrame, Frame, InputAudioRawFrame, InputDTMFFrame, InputTransportMessageFrame
+from pipecat.processors.frame_processor import FrameDirection
 
 from callstream_core import codecs
 from callstream_core import events as e
@@ -23,7 +25,7 @@ from callstream_core.errors import Unsupported
 from callstream_pipecat import CallstreamParams, CallstreamTransport
 from callstream_trio.voice import make_voice
 from tests.asyncio.simulation import Platform, simulated, until
-from tests.pipecat.bots import FAITHFUL, Echo, Script, phoning
+from tests.pipecat.bots import FAITHFUL, Echo, Script, gaps, phoning, speaker, tone
 
 ASTERISK = [
     (f"{format} {syntax.value}", "asterisk", AsteriskProfile(format=format, syntax=syntax))
@@ -49,7 +51,7 @@ LISTENING: list[tuple[str, Profile]] = [
 @simulated
 async def test_an_echo_with_keys_in_between(dialect: str, profile: Profile) -> None:
     script = Script()
-    async with phoning(script, Echo(), dialect=dialect, profile=profile, params=FAITHFUL) as phone:
+    async with phoning(script, Echo(), dialect=dialect, profile=profile, knows_profile=True, params=FAITHFUL) as phone:
         opening = profile.opening()
         assert opening.reply_format is not None
         said = make_voice(opening.caller_format).frames[:25]
@@ -67,6 +69,25 @@ async def test_an_echo_with_keys_in_between(dialect: str, profile: Profile) -> N
         assert heard.startswith(played)
     # jambonz keeps 60 ms until more comes.
     assert len(played) / opening.reply_format.rate >= len(heard) / opening.caller_format.rate - 0.2
+
+
+@pytest.mark.parametrize(("dialect", "profile"), CALLS)
+@simulated
+async def test_a_burst_has_no_gap_and_an_end(dialect: str, profile: Profile) -> None:
+    reply = profile.opening().reply_format
+    assert reply is not None
+    script = speaker(2.0, reply.rate, (EndWorkerFrame(), FrameDirection.UPSTREAM))
+    async with phoning(script, dialect=dialect, profile=profile, knows_profile=True) as phone:
+        await phone.is_over.wait()
+    played = codecs.to_linear(phone.platform.audio, reply)
+    said = tone(2.0, reply.rate)
+    assert len(played) >= len(said)
+    # u-law and A-law are coarse; the silence behind it is what the platform wants before it plays the rest.
+    error = np.frombuffer(played, "<i2")[: len(said) // 2].astype(int) - np.frombuffer(said, "<i2")
+    assert np.abs(error).max() < (300 if reply.encoding in ("ulaw", "alaw") else 1)
+    assert gaps(phone.platform.frames) == 0
+    assert phone.transport.call.ended is not None
+    assert phone.transport.call.ended.is_clean
 
 
 @simulated

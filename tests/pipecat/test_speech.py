@@ -64,7 +64,13 @@ async def test_speech_of_24_kilohertz_is_resampled_without_clicks(rate: int) -> 
 
 @simulated
 async def test_a_stop_holds_and_a_go_loses_nothing() -> None:
+    told: list[str] = []
+
+    async def note(_: object, event: object) -> None:
+        told.append(type(event).__name__)
+
     async with phoning(speaker(1.0)) as phone:
+        phone.transport.add_event_handler("on_call_event", note)
         await phone.platform.wait_played(10)
         phone.platform.jam()
         sent = len(phone.platform.times(c.SendAudio))
@@ -74,6 +80,7 @@ async def test_a_stop_holds_and_a_go_loses_nothing() -> None:
         await phone.platform.wait_played(50)
     assert phone.platform.audio == tone(1.0)
     assert phone.transport.output().dropped == 0
+    assert [name for name in told if name.startswith("Flow")] == ["FlowPaused", "FlowResumed"]
 
 
 @simulated
@@ -140,6 +147,21 @@ async def test_speech_that_goes_on_before_it_was_silent_is_one() -> None:
     [stopped] = script.times(BotStoppedSpeakingFrame)
     assert stopped == pytest.approx(phone.platform.frames[-1].at + FRAME, abs=0.001)
     assert gaps(phone.platform.frames) == 0
+
+
+@simulated
+async def test_two_short_utterances_end_with_the_second() -> None:
+    async def react(script: Script, frame: Frame) -> None:
+        if isinstance(frame, StartFrame):
+            await script.speak(tone(0.1), 16000)
+            await script.speak(tone(0.1), 16000)
+
+    script = Script(react)
+    async with phoning(script) as phone:
+        await until(lambda: script.found(BotStoppedSpeakingFrame))
+    [stopped] = script.times(BotStoppedSpeakingFrame)
+    assert len(phone.platform.frames) == 10
+    assert stopped == pytest.approx(phone.platform.frames[-1].at + FRAME, abs=0.001)
 
 
 @simulated
