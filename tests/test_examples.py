@@ -26,7 +26,7 @@ from callstream_trio.caller import Caller, dial
 from callstream_trio.dial import DialFailed
 from callstream_trio.voice import make_voice
 from tests.trio.exchange import serving, until_empty
-from tests.trio.raw_phone import phoning
+from tests.trio.phone import phoning
 from tests.trio.wire import START, Peer, request, until
 
 ROOT = Path(__file__).parent.parent
@@ -237,7 +237,7 @@ async def test_the_jambonz_agent_repeats_falls_silent_and_does_what_keys_say(key
             await caller.wait_ended()
         if key == "0":
             await until(lambda: isinstance(phone.platform.running, Dial))
-            await phone.happen(FarEndAnswered(), FarEndHungUp())
+            phone.happen(FarEndAnswered(), FarEndHungUp())
         await phone.wait_over()
         await until_empty(server)
     assert server.endings == {"ended by platform" if key == "0" else "ended by app": 1, "control ended": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import attrs
@@ -32,12 +33,15 @@ TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 TLS.check_hostname = False
 TLS.verify_mode = ssl.CERT_NONE
 
+_numbers = count()
+
 
 class Phone(JambonzCaller):
     """One call. Nothing is waited for long."""
 
     def __init__(self, hub: Hub, profile: JambonzProfile) -> None:
-        super().__init__(hub, profile, dialling=DialSettings(tls=TLS))
+        # Calls are told from each other by their names.
+        super().__init__(hub, profile.for_call(next(_numbers)), dialling=DialSettings(tls=TLS))
         self.listens: list[v.Listen] = []
 
     async def make_audio(self, profile: AudioProfile) -> AudioEnd:
@@ -45,6 +49,10 @@ class Phone(JambonzCaller):
         assert isinstance(self.platform.running, v.Listen)
         self.listens.append(self.platform.running)
         return await super().make_audio(profile)
+
+    def lead_elsewhere(self, url: str) -> None:
+        """Have its next control sockets go to another process, as behind one address."""
+        self.platform.call.links[0]._url = url
 
     async def connected(self) -> Caller:
         """Wait for the audio."""

@@ -16,7 +16,7 @@ from callstream_trio import Admission, Control, QueryToken
 from callstream_trio.dial import DialSettings, connect
 from callstream_trio.wait import receive_some
 from tests.trio.exchange import serving, until_empty, with_jambonz
-from tests.trio.raw_phone import phoning
+from tests.trio.phone import phoning
 
 PARENT = {"call_sid": "call-0000"}
 

@@ -23,7 +23,7 @@ from callstream_trio.dial import DialSettings, connect
 from callstream_trio.server import ServerLimits
 from callstream_trio.wait import receive_some
 from tests.trio.exchange import serving, until_empty, with_jambonz
-from tests.trio.raw_phone import Phone, phoning
+from tests.trio.phone import Phone, phoning
 from tests.trio.wire import until
 
 Bye = v.Play(url="bye.wav", action_hook="/played")

@@ -27,7 +27,7 @@ from callstream_trio.relay import Relay
 from callstream_trio.server import ServerLimits
 from callstream_trio.tls import Tls
 from tests.trio.exchange import until_empty, with_jambonz
-from tests.trio.raw_phone import TLS, Phone, phoning
+from tests.trio.phone import TLS, Phone, phoning
 from tests.trio.wire import until
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets here")
@@ -86,7 +86,7 @@ async def test_many_calls_whose_audio_comes_to_another_process(tmp_path: Path, i
     async def call(url: str) -> None:
         async with phoning(url) as phone:
             await talk(phone)
-            await phone.happen(h.CallerHungUp())
+            phone.happen(h.CallerHungUp())
             await phone.wait_over()
 
     async with neighbouring(tmp_path, is_secure=is_secure) as (home, other, url):
@@ -94,7 +94,7 @@ async def test_many_calls_whose_audio_comes_to_another_process(tmp_path: Path, i
             for _ in range(20):
                 nursery.start_soon(call, url)
         await until_empty(home)
-        await until(lambda: not other._relays)
+        await until(lambda: not other.relays)
     assert home.endings == {"ended by platform": 20, "control ended": 20}
     assert other.endings == {}
     assert os.listdir(tmp_path) == []
@@ -127,7 +127,7 @@ async def test_tickets_are_good_once_wherever_they_come(tmp_path: Path, is_secur
                 assert await status_of(wrong) == 401, wrong
             assert (home.endings["refused 401"], other.endings["refused 401"]) == (4, 6)
             await talk(phone)
-            await until(lambda: len(other._relays) == is_secure)
+            await until(lambda: len(other.relays) == is_secure)
             assert home.calls
             assert not other.calls
 
@@ -197,7 +197,7 @@ async def test_a_process_that_drains_takes_the_audio_of_its_calls(tmp_path: Path
                 drain.set()
                 await until(lambda: home.is_draining)
                 await talk(phone)
-                await phone.happen(h.CallerHungUp())
+                phone.happen(h.CallerHungUp())
                 await phone.wait_over()
     assert home.endings == {"ended by platform": 1, "control ended": 1}
 
@@ -246,7 +246,7 @@ async def test_control_comes_back_by_another_process(tmp_path: Path, is_secure: 
     async with neighbouring(tmp_path, is_secure=is_secure) as (home, other, url), phoning(url) as phone:
         await talk(phone)
         [control] = home.controls
-        phone.detour = url_of(other, is_secure=is_secure) + "/jambonz"
+        phone.lead_elsewhere(url_of(other, is_secure=is_secure) + "/jambonz")
         phone.vanish()
         await until(lambda: control.lost is not None)
         await until(lambda: control.lost is None)
@@ -254,7 +254,7 @@ async def test_control_comes_back_by_another_process(tmp_path: Path, is_secure: 
         await until(lambda: not other.controls)
         assert [type(word) for word in control._words][-2:] == [w.SessionReconnected, w.Acked]
         await talk(phone)
-        await phone.happen(h.CallerHungUp())
+        phone.happen(h.CallerHungUp())
         await phone.wait_over()
         await until_empty(home)
         assert home.endings == {"ended by platform": 1, "control ended": 1}
@@ -267,13 +267,13 @@ async def test_a_call_that_no_process_knows_stays_where_it_came(tmp_path: Path, 
         await talk(phone)
         [control] = home.controls
         phone.platform.call.links[0]._offer = {"call_sid": "another"}
-        phone.detour = url_of(other, is_secure=is_secure) + "/jambonz"
+        phone.lead_elsewhere(url_of(other, is_secure=is_secure) + "/jambonz")
         phone.vanish()
         await until(lambda: other.controls)
         [found] = other.controls
         await until(lambda: found.call_sid == "another")
         assert control.lost is not None
-        assert len(other._relays) == is_secure  # of the audio
+        assert len(other.relays) == is_secure  # of the audio
 
 
 # What comes to the door
