@@ -7,6 +7,7 @@ import json
 import pytest
 
 from callstream_core.jambonz import happenings as h
+from callstream_core.jambonz.verbs import Pause
 from tests.jambonz.sim import ANSWER, OPENING, Sim, begun, pause, play, running
 
 
@@ -306,6 +307,27 @@ def test_calls_that_have_not_begun_or_are_over() -> None:
         sim.hang_up()
     assert sim.platform.handle_timeout(99) == []
     assert sim.platform.receive_close(1000, 99) == []
+
+
+def test_an_ack_of_a_lost_socket_is_none() -> None:
+    sim = running(ANSWER, play(), pause(9, "n"), loses_first_ack=True, notifies=False)
+    sim.wait(0.4)
+    sim.close(4000)
+    assert sim.ack([pause(9, "late")]) == []
+    assert sim.platform.running == Pause(length=9, id="n")
+
+
+def test_nothing_is_lost_of_what_made_jambonz_dial_in_vain() -> None:
+    sim = running(ANSWER, pause(60), notifies=False)
+    sim.close(4000)
+    sim.opens = False
+    sim.happen(h.SpeechConnected())
+    sim.refuse(h.Refusal.CONNECTION)
+    sim.happen(h.SpeechInterrupted())
+    sim.heard()
+    sim._take(sim.platform.link_opened(sim.now))
+    sim.heard()
+    assert sim.ack() == ["stream_open", "user_interruption"]
 
 
 def test_the_last_word_is_the_call_s_own() -> None:

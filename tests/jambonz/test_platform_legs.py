@@ -128,6 +128,14 @@ def test_an_ordered_call_that_ends_while_it_rings() -> None:
     assert sim.did(h.Responded) == []
 
 
+def test_an_ordered_call_whose_application_leaves_while_a_verb_waits_for_it() -> None:
+    sim = Sim(is_outbound=True)
+    sim.order("redirect", [{"verb": "redirect", "actionHook": "/x"}])
+    sim.close(1005)
+    assert sim.platform.running is None
+    assert sim.platform.next_timeout() is None
+
+
 def test_an_ordered_call_that_hears_nonsense_before_it_is_offered() -> None:
     sim = Sim(is_outbound=True)
     sim.heard()

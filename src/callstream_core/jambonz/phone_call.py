@@ -318,6 +318,7 @@ class PhoneCall:
             self.put(h.Responded(status=self.profile.reject_status, headers={"X-Reason": reason}))
         for link in self.links:
             link.finish(1001, self.out)
+        self.runner.abandon()
         self.state = PlatformState.ENDING
 
     def wind_up(self) -> None:

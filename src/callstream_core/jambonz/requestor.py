@@ -140,6 +140,8 @@ class Requestor:
                     out.append(AckMissing(event, in_time=False))
             case LinkState.IDLE | LinkState.BACKOFF if self.connections:
                 # What makes jambonz dial goes behind what is queued meanwhile.
+                if self._trigger is not None:
+                    self._enqueue(self._trigger, out)
                 self._trigger = event
                 self._dial(now, out)
             case _:
@@ -285,6 +287,8 @@ class Requestor:
                 return
             self.state = LinkState.OPEN
             self._flush(now, out)
+            return
+        if self.state is not LinkState.OPEN:
             return
         self._first = None
         found = self._in_flight.pop(ack.msgid, None)

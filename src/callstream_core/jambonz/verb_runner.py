@@ -52,6 +52,11 @@ class VerbRunner:
         if self.running is None and not self.stack and not call.is_over:
             call.rest(now)
 
+    def abandon(self) -> None:
+        """Run nothing any more, without a word."""
+        self.stack.clear()
+        self.running = None
+
     def permitted(self, verbs: tuple[Verb, ...]) -> tuple[Verb, ...]:
         """Return those of `verbs` that may run."""
         return tuple(verb for verb in verbs if self.allowed is None or verb.word in self.allowed)
