@@ -64,31 +64,32 @@ class Paced(QueueAudioOutput):
         super().__init__(sample_rate=RATE)
         self._link = link
         self._sent = 0.0
-        self._is_cleared = False
+        self._is_open = False
         self.task = asyncio.get_running_loop().create_task(self._send())
 
     def clear_buffer(self) -> None:
         """Drop what waits, here and on the platform."""
         super().clear_buffer()
-        if self._pending_playback_count and not self._is_cleared:
-            self._is_cleared = True
+        if self._is_open:
             self.later = asyncio.get_running_loop().create_task(self._link.send("FLUSH_MEDIA"))
             self._finish(was_interrupted=True)
 
     def _finish(self, *, was_interrupted: bool) -> None:
+        self._is_open = False
         position, self._sent = self._sent, 0.0
         self.notify_playback_finished(position, was_interrupted)
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         """Queue a frame."""
-        self._is_cleared = False
+        self._is_open = True
         await super().capture_frame(frame)
 
     async def _send(self) -> None:
         asked = due = time.monotonic()
         async for item in self:
             if isinstance(item, AudioSegmentEnd):
-                self._finish(was_interrupted=False)
+                if self._is_open:
+                    self._finish(was_interrupted=False)
             else:
                 # After silence the grid begins anew; after a stall, what was missed is caught up with.
                 came = time.monotonic()
