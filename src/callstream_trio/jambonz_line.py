@@ -9,6 +9,7 @@ import numpy as np
 from callstream_core import events as e
 from callstream_core.closing import reason_of
 from callstream_core.dialects.jambonz import JambonzProfile as AudioProfile
+from callstream_core.errors import Malformed
 from callstream_core.jambonz import JambonzProfile as ControlProfile
 from callstream_core.jambonz import happenings as h
 from callstream_core.jambonz import orders as o
@@ -67,7 +68,7 @@ class JambonzLine:
         caller = self._caller
         match output.output if isinstance(output, h.OnLink) else output:
             case Transmit(message=str(message)):
-                self._note_said(decode_event(message), now)
+                self._note_said(message, now)
             case CloseLink(code=code):
                 self._close_code = code
             case o.Ack() as ack:
@@ -88,9 +89,15 @@ class JambonzLine:
                 self._end(now)
             case order if isinstance(order, o.Order):
                 self._orders += 1
-                self._check_verbs(getattr(order, "verbs", ()))
+                self._check_verbs((order.config,) if isinstance(order, o.Configure) else getattr(order, "verbs", ()))
 
-    def _note_said(self, said: object, now: float) -> None:
+    def _note_said(self, message: str, now: float) -> None:
+        try:
+            said = decode_event(message)
+        except Malformed as error:
+            # jambonz brings back much of what it was told.
+            self._caller.complain(f"jambonz was told what it brings back unreadable: {error}")
+            return
         if isinstance(said, w.Question):
             self._acks.asked(said, now)
         elif isinstance(said, w.ErrorReported) and not said.is_ours:

@@ -85,6 +85,11 @@ async def test_one_that_refuses_or_acks_with_what_is_no_verb(said: list[Any], fa
             {"type": "command", "command": "redirect", "data": [{"verb": "config", "listen": {"enable": True}}]},
             "opens no audio for the listen of config",
         ),
+        ({"type": "command", "command": "config", "data": {"listen": {"enable": True}}}, "the listen of config"),
+        (
+            {"type": "command", "command": "tts:tokens", "data": {"id": 1.5, "tokens": "x"}},
+            "id should be text, not 1.5",
+        ),
     ],
 )
 async def test_one_whose_messages_jambonz_cannot_use(said: Any, failure: str) -> None:
