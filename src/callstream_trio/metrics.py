@@ -43,6 +43,8 @@ class Metrics(Collector):
         gathering = GaugeMetricFamily("callstream_hub_gathering", "1 while arrivals are gathered on a tick")
         gathering.add_metric([], float(server.hub.is_gathering))
         yield gathering
+        relays = "TLS connections whose calls are in other workers"
+        yield GaugeMetricFamily("callstream_relays", relays, value=len(server.relays))
         yield CounterMetricFamily(
             "callstream_hub_dropped", "Calls dropped for a fault of our own", value=server.hub.dropped
         )

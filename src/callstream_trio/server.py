@@ -120,7 +120,8 @@ class Server:
         """How many calls, and connections that never became one, ended in which way."""
         self.tolerated = self._exchange.tolerated
         """Tolerances that calls needed which are over."""
-        self._relays: set[Relay] = set()
+        self.relays: set[Relay] = set()
+        """TLS connections whose calls are in other processes."""
         self._tied = 0
         """Calls whose line is that of their control."""
         self._emptied = trio.Event()
@@ -168,12 +169,12 @@ class Server:
         for control in list(self.controls):
             control.close(1001, "the server stops")
         await self._wait_empty(self.settings.link_limits.close_timeout)
-        for relay in list(self._relays):
+        for relay in list(self.relays):
             relay.close()
 
     async def _wait_empty(self, patience: float) -> None:
         with trio.move_on_after(patience, shield=True):
-            while self.calls or self.controls or self._relays:
+            while self.calls or self.controls or self.relays:
                 self._emptied = trio.Event()
                 await self._emptied.wait()
 
@@ -302,12 +303,12 @@ class Server:
         assert guest.tls is not None
         assert guest.inner is not None
         relay = Relay(self.hub, guest.sock, guest.tls, guest.inner, self.settings.link_limits)
-        self._relays.add(relay)
+        self.relays.add(relay)
         try:
             await relay.wait_gone()
         finally:
             relay.close()
-            self._relays.discard(relay)
+            self.relays.discard(relay)
 
     # One call
 

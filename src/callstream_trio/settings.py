@@ -16,7 +16,7 @@ import cattrs
 
 from callstream_core.dialects.yeastar import RATES, YeastarProfile
 from callstream_core.limits import PlayoutSettings
-from callstream_trio.admission import Admission, parse_auth
+from callstream_trio.admission import Admission, Basic, parse_auth
 from callstream_trio.jambonz import JambonzSettings
 from callstream_trio.server import ServerLimits, ServerSettings
 
@@ -116,14 +116,18 @@ class Settings:
     @property
     def server(self) -> ServerSettings:
         """The same, as a server takes it."""
+        auths = [parse_auth(text) for text in self.auth]
+        basic = next((auth for auth in auths if isinstance(auth, Basic)), None)
         return ServerSettings(
-            admission=Admission(
-                auth=[parse_auth(text) for text in self.auth], allowed_origins=frozenset(self.allowed_origins)
-            ),
+            admission=Admission(auth=auths, allowed_origins=frozenset(self.allowed_origins)),
             limits=ServerLimits(max_calls=self.max_calls, drain_timeout=self.drain_timeout),
             profiles={"yeastar": YeastarProfile(rate=self.yeastar_rate)},
             playout=PlayoutSettings(send_ahead=self.send_ahead),
-            jambonz=JambonzSettings(public_url=self.jambonz_url or None),
+            jambonz=JambonzSettings(
+                public_url=self.jambonz_url or None,
+                username=basic.user if basic else None,
+                password=basic.password if basic else None,
+            ),
         )
 
 

@@ -94,7 +94,7 @@ async def test_many_calls_whose_audio_comes_to_another_process(tmp_path: Path, i
             for _ in range(20):
                 nursery.start_soon(call, url)
         await until_empty(home)
-        await until(lambda: not other._relays)
+        await until(lambda: not other.relays)
     assert home.endings == {"ended by platform": 20, "control ended": 20}
     assert other.endings == {}
     assert os.listdir(tmp_path) == []
@@ -127,7 +127,7 @@ async def test_tickets_are_good_once_wherever_they_come(tmp_path: Path, is_secur
                 assert await status_of(wrong) == 401, wrong
             assert (home.endings["refused 401"], other.endings["refused 401"]) == (4, 6)
             await talk(phone)
-            await until(lambda: len(other._relays) == is_secure)
+            await until(lambda: len(other.relays) == is_secure)
             assert home.calls
             assert not other.calls
 
@@ -273,7 +273,7 @@ async def test_a_call_that_no_process_knows_stays_where_it_came(tmp_path: Path, 
         [found] = other.controls
         await until(lambda: found.call_sid == "another")
         assert control.lost is not None
-        assert len(other._relays) == is_secure  # of the audio
+        assert len(other.relays) == is_secure  # of the audio
 
 
 # What comes to the door

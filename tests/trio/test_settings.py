@@ -66,6 +66,12 @@ def test_everything_in_a_file(tmp_path: Path) -> None:
     assert settings.is_secure
 
 
+def test_a_password_is_for_both_sockets_of_a_jambonz_call() -> None:
+    settings = Settings(auth=("query:key=secret", "basic:jambonz:a:b", "basic:other:c")).server.jambonz
+    assert (settings.username, settings.password) == ("jambonz", "a:b")
+    assert Settings(auth=("query:key=secret",)).server.jambonz.username is None
+
+
 def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, 'max_calls = 1\nlog_level = "error"\nbind = ["file:1"]')
     environ = {"CALLSTREAM_MAX_CALLS": "2", "CALLSTREAM_LOG_LEVEL": "debug", "OTHER": "x"}
