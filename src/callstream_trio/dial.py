@@ -53,7 +53,7 @@ class DialSettings:
     needs_subprotocol: bool = False
     """Give up on a server that chooses none."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Headers to send besides; a `Host` takes the place of ours."""
+    """Headers to send besides. Of several of one name the last counts, also before `Host` and what the URL tells."""
     tls: ssl.SSLContext | None = None
     """For wss; None for the system's certificates."""
 
@@ -86,19 +86,19 @@ class _Target:
 
 def _request(target: _Target, key: str, subprotocols: tuple[str, ...], headers: tuple[tuple[str, str], ...]) -> bytes:
     """Return an upgrade request, byte for byte as Asterisk writes it."""
+    own = [("Host", f"{target.host}:{target.port}")]
+    if target.authorization:
+        own.append(("Authorization", target.authorization))
+    if subprotocols:
+        own.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+    chosen = {name.lower(): (name, value) for name, value in (*own, *headers)}
     lines = [
         f"GET {target.path} HTTP/1.1",
         "Sec-WebSocket-Version: 13",
         "Upgrade: websocket",
         "Connection: Upgrade",
+        *(f"{name}: {value}" for name, value in chosen.values()),
     ]
-    if not any(name.lower() == "host" for name, _ in headers):
-        lines.append(f"Host: {target.host}:{target.port}")
-    if target.authorization:
-        lines.append(f"Authorization: {target.authorization}")
-    if subprotocols:
-        lines.append(f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}")
-    lines += [f"{name}: {value}" for name, value in headers]
     lines.append(f"Sec-WebSocket-Key: {key}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 

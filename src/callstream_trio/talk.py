@@ -85,12 +85,14 @@ class Talk:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self.frames_sent < self._frames and self.ended is None:
+        if self.frames_sent < self._frames:
             self._hub.schedule(self, self._pacer.next_due)
 
     def handle_deadline(self, now: float) -> None:
         """Say what is due."""
         for _ in range(self._pacer.take(now, self._frames - self.frames_sent)):
+            if self.ended is not None:
+                return
             said = self.frames_sent
             frame = self.echo.frame(said)
             self.frames_sent += 1

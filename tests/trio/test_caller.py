@@ -150,7 +150,7 @@ async def test_an_application_that_closes_with_the_upgrade(platform: str) -> Non
     assert ended.code == 1013
 
 
-async def test_a_host_among_the_headers_takes_the_place_of_ours() -> None:
+async def test_of_several_headers_of_one_name_the_last_counts() -> None:
     heads: list[str] = []
 
     async def behave(app: App) -> None:
@@ -158,14 +158,13 @@ async def test_a_host_among_the_headers_takes_the_place_of_ours() -> None:
         await app.accept()
         await app.to_the_end()
 
+    given = (("hOst", "a"), ("Host", "calls.example.org"), ("X-A", "1"), ("authorization", "Bearer x"), ("x-a", "2"))
     async with answering(behave) as url:
-        for headers in ((), (("hOst", "calls.example.org"),)):
-            async with dial(url, settings=DialSettings(attempts=1, headers=headers)):
+        for headers in ((), given):
+            async with dial(url.replace("//", "//me:pw@"), settings=DialSettings(attempts=1, headers=headers)):
                 pass
-    assert [re.findall("(?i)^host: (.*)\r$", head, re.MULTILINE) for head in heads] == [
-        [url.split("/")[2]],
-        ["calls.example.org"],
-    ]
+    found = [re.findall("(?i)^(?:host|authorization|x-a): (.*)\r$", head, re.MULTILINE) for head in heads]
+    assert found == [[url.split("/")[2], "Basic bWU6cHc="], ["calls.example.org", "Bearer x", "2"]]
 
 
 # Simulated callers
