@@ -41,6 +41,8 @@ class Carriage:
         self._wake = trio.Event()
         self._wakes_at = math.inf
         self._is_lost = False
+        self._recent = 0
+        self._recent_since = clock()
 
     # The call's side
 
@@ -102,11 +104,21 @@ class Carriage:
             while True:
                 message = await self._socket.receive()
                 self.messages_received += 1
+                if self._is_flood():
+                    self.fail(1008, f"more than {self._limits.max_messages} messages in a second")
                 self._perform(self._session.receive(message, clock()))
         except LinkClosed as closed:
             self._perform(self._session.receive_close(closed.code, clock()))
             self._is_lost = True
             self._wake.set()
+
+    def _is_flood(self) -> bool:
+        """Look at the clock once for so many messages; a slower peer begins anew."""
+        self._recent += 1
+        if self._recent <= self._limits.max_messages:
+            return False
+        since, self._recent_since, self._recent = self._recent_since, clock(), 0
+        return self._recent_since - since < 1
 
     async def _write(self) -> None:
         while not self._is_lost or self._outgoing:

@@ -219,6 +219,24 @@ async def test_what_waits_for_a_peer_is_bounded() -> None:
     assert ends[0].code == 1008
 
 
+@pytest.mark.parametrize("pause", [0, 1.1], ids=["flood", "slower"])
+async def test_more_messages_than_a_call_needs_end_it(pause: float) -> None:
+    ends = []
+
+    async def listen(call: Call) -> None:
+        ends.append(await call.wait_ended())
+
+    async with carried(listen, Wire(), link_limits=LinkLimits(max_messages=20)) as wire:
+        for number in range(25):
+            if number == 10:
+                await trio.sleep(pause)
+            wire.say.send_nowait(bytes(160))
+        await trio.sleep(0.02)
+        if pause:
+            wire.hang_up(1000)
+    assert ends[0].code == (1000 if pause else 1008)
+
+
 async def test_a_deadline_that_a_command_sets_is_kept() -> None:
     sinch = dialects.get("sinch")
     marks: list[e.Event] = []
