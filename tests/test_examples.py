@@ -164,9 +164,19 @@ async def peer(served: Served, subprotocol: str | None = None) -> AsyncIterator[
             yield found
 
 
-@pytest.mark.parametrize("subprotocol", [None, "media", "chat, media"])
-async def test_garbage_is_passed_over_until_it_is_too_much(served: Served, subprotocol: str | None) -> None:
-    async with peer(served, subprotocol) as caller:
+@pytest.mark.parametrize(
+    ("offered", "chosen"), [(None, b""), ("media", b"media"), ("chat, media", b"media"), ("chat", b"")]
+)
+async def test_a_known_subprotocol_is_chosen(served: Served, offered: str | None, chosen: bytes) -> None:
+    async with peer(served, offered) as caller:
+        await caller.say(b"\x10" * 160)
+        assert await caller.audio(160) == b"\x10" * 160
+    _, _, rest = caller.head.lower().partition(b"sec-websocket-protocol:")
+    assert rest.partition(b"\r\n")[0].strip() == chosen
+
+
+async def test_garbage_is_passed_over_until_it_is_too_much(served: Served) -> None:
+    async with peer(served) as caller:
         await caller.say("", "{", "MEDIA_", '{"event": 7}', b"", START, "MEDIA_MARK_PROCESSED nobody", b"\x10" * 160)
         assert await caller.audio(160) == b"\x10" * 160
         await caller.say(*[START] * 150)
