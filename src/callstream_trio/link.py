@@ -18,7 +18,7 @@ from callstream_core.outputs import CloseLink, Transmit
 from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT, Close, Failure, FrameDecoder, FrameEncoder, Ping, Pong, WebSocketRules
 from callstream_trio.hub import Hub, clock
-from callstream_trio.owner import Owner, Said, Session
+from callstream_trio.owner import NOBODY, Owner, Said, Session
 from callstream_trio.tls import Tls
 
 __all__ = ["Link", "LinkLimits", "Owner", "Said", "Session"]
@@ -382,24 +382,10 @@ class Link:
         self._batch.clear()
         self._unsent.clear()
         self._sock.close()
-        owner, self._owner = self._owner, _NOBODY
+        owner, self._owner = self._owner, NOBODY
         # Who is over is freed at once, and leaves nothing to the garbage collector, which would hold up other calls.
         self._make_session = None
         owner.closed()
-
-
-class _Nobody:
-    """Whom a link works for when it is gone."""
-
-    def hear(self, _said: object, _now: float) -> tuple[()]:
-        return ()
-
-    def refused(self) -> None: ...
-
-    def closed(self) -> None: ...
-
-
-_NOBODY = _Nobody()
 
 
 def _random_mask() -> bytes:

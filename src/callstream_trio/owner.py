@@ -61,6 +61,21 @@ class Owner(Protocol):
         ...
 
 
+class _Nobody:
+    """Hears nothing and says nothing."""
+
+    def hear(self, _said: object, _now: float) -> tuple[()]:
+        return ()
+
+    def refused(self) -> None: ...
+
+    def closed(self) -> None: ...
+
+
+NOBODY = _Nobody()
+"""Whom a link works for when it is gone."""
+
+
 class Carrier(Protocol):
     """What carries a call: a link, or a WebSocket of somebody else's library."""
 
