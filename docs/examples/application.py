@@ -6,7 +6,7 @@ It echoes. `#` hangs up when everything was heard.
 import sys
 from collections.abc import Iterable
 
-from callstream_core import AppSession, State, dialects
+from callstream_core import AppSession, dialects
 from callstream_core.commands import Answer, Command, HangUp, SendAudio, When
 from callstream_core.events import AudioReceived, DigitReceived, PeerMisbehaved, SessionClosed, SessionOpened
 from callstream_core.outputs import Output
@@ -24,7 +24,7 @@ def react(session: AppSession, event: Output) -> list[Command]:
     match event:
         case SessionOpened(needs_answer=True):
             return [Answer()]
-        case AudioReceived(data) if session.state is State.OPEN and len(data) <= session.room:
+        case AudioReceived(data) if len(data) <= session.room:
             return [SendAudio(data)]  # all other audio is dropped: it would pile up, or come behind the goodbye
         case DigitReceived("#"):
             return [HangUp(When.AFTER_PLAYOUT)]

@@ -109,7 +109,7 @@ class AppSession:
     @property
     def room(self) -> int:
         """Bytes of audio that `SendAudio` would take now."""
-        return self._reply.room if self._reply else 0
+        return self._reply.room if self._reply and c.SendAudio in self._machine.says else 0
 
     @property
     def pending(self) -> int:

@@ -322,6 +322,18 @@ def test_limit_max_pending_audio() -> None:
     app.send(c.SendAudio(FRAME), 0.0)
 
 
+def test_there_is_no_room_when_nothing_may_be_played() -> None:
+    app = AppSession(dialects.get("asterisk"))
+    assert app.room == 0
+    app.receive(START, 0.0)
+    assert app.room > 0
+    app.send(c.SendAudio(FRAME * 9), 0.0)
+    app.send(c.HangUp(c.When.AFTER_PLAYOUT), 0.0)
+    assert app.room == 0
+    with pytest.raises(LocalProtocolError):
+        app.send(c.SendAudio(FRAME), 0.0)
+
+
 def test_limit_max_pending_items() -> None:
     app = asterisk(Limits(max_pending_items=2))
     app.receive("MEDIA_XOFF", 0.0)
