@@ -197,3 +197,10 @@ def test_damaged_messages_do_no_harm(messages: list[str | bytes], is_streaming: 
         platform.receive(message, n * 0.03)
         platform.handle_timeout(n * 0.03)
     assert app.state in (State.OPEN, State.ENDING)
+
+
+def test_many_calls_have_ids_of_their_own() -> None:
+    profile = JambonzProfile(call_info={"callSid": "c-0-9", "from": "1"})
+    first, second = (profile.for_call(number).opening() for number in range(2))
+    assert (first.call_id, second.call_id) == ("c-0-000000000001", "c-0-000000000002")
+    assert first.variables == second.variables == {"from": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callstream_core.jambonz import happenings as h
+from callstream_core.jambonz.profile import JambonzProfile
 from tests.jambonz.sim import ANSWER, Sim, begun, pause, play, running
 
 DIAL = {"verb": "dial", "id": "d", "actionHook": "/done", "target": [{"type": "phone", "number": "3"}]}
@@ -188,3 +189,11 @@ def test_a_leg_whose_application_does_not_ack_or_cannot_be_had() -> None:
     sim.refuse(h.Refusal.SUBPROTOCOL)
     assert [request.method for request in sim.did(h.Requested)] == ["BYE"]
     assert sim.platform.next_timeout() is None
+
+
+def test_many_calls_have_ids_of_their_own() -> None:
+    sims = [Sim(JambonzProfile().for_call(number)) for number in range(2)]
+    found = [sim.question["data"] for sim in sims]
+    assert [data["call_sid"] for data in found] == ["call-0001", "call-0002"]
+    assert found[0]["call_id"] != found[1]["call_id"]
+    assert found[0]["sbc_callid"] != found[1]["sbc_callid"]
