@@ -69,6 +69,7 @@ class Control:
         self.lost: w.ControlClosed | None = None
         """How the socket was lost, while jambonz may still come back."""
         self._held: list[ControlCommand] = []
+        self._is_catching_up = False
         self._asked: deque[str] = deque(maxlen=_MAX_ASKED)
         self._void: frozenset[str] = frozenset()
         self._memory: CallMemory | None = None
@@ -93,6 +94,7 @@ class Control:
 
     def hear(self, said: ControlEvent, now: float) -> Iterable[ControlCommand]:
         """Take what the session heard; ack what nobody else will."""
+        self._is_catching_up = False
         if isinstance(said, w.ControlClosed):
             self._take_close(said)
             return ()
@@ -103,6 +105,7 @@ class Control:
             self._come_back()
         self._keep(said)
         if isinstance(said, w.Acked) and self._held:
+            self._is_catching_up = True
             held, self._held = self._held, []
             return held
         if self._opening is not None and said is self.first:
@@ -126,8 +129,9 @@ class Control:
         self._changed.unpark_all()
 
     def refused(self) -> None:
-        """Say that something could not be said which had to wait, or that the session has said it already."""
-        _log.warning("an order could not be said any more", call=ascii(self.call_sid[:80]))
+        """Tell of an order that has waited in vain; where it was an ack, the session had acked by itself already."""
+        if self._is_catching_up:
+            _log.warning("an order came too late: the call has gone on", call=ascii(self.call_sid[:80]))
 
     def closed(self) -> None:
         """Take note that a socket is gone."""

@@ -75,10 +75,15 @@ class Exchange:
             self.controls.discard(control)
 
     async def _send_elsewhere(self, guest: Guest, early: bytes, call_sid: str) -> bool:
-        if self._neighbours is None or guest.visitor is not None:
+        neighbours = self._neighbours if guest.visitor is None else None
+        holder = await neighbours.find(call_sid) if neighbours else None
+        if neighbours is None or holder is None:
             return False
-        with trio.fail_after(self._settings.limits.handshake_timeout):
-            return await guest.hand_over(self._neighbours, self._neighbours.others(), early, call_sid=call_sid)
+        with trio.move_on_after(self._settings.limits.handshake_timeout):
+            return await guest.hand_over(neighbours, holder, early, call_sid=call_sid)
+        # Nobody knows whether it was taken.
+        guest.abort()
+        return True
 
     def _connect(self, control: Control, guest: Guest, request: Request, early: bytes, began: float) -> Link:
         session = ControlSession(now=began)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
 
 import attrs
 import h11
 import trio
 
 from callstream_trio.admission import Refusal, Request, read_request, render
-from callstream_trio.neighbours import Neighbours, Visitor
+from callstream_trio.neighbours import Neighbours, Visitor, accept, receive
 from callstream_trio.tls import Tls
 from callstream_trio.wait import read_head, receive_plain, receive_some, send_all
 
@@ -75,20 +76,20 @@ class Guest:
         return await receive_plain(self.sock, self.tls)
 
     async def hand_over(
-        self, neighbours: Neighbours, numbers: list[int], behind: bytes, *, call_sid: str | None = None
+        self, neighbours: Neighbours, number: int, behind: bytes, *, call_sid: str | None = None
     ) -> bool:
-        """Offer the connection to other processes, with what came behind its request; tell whether one has taken it.
+        """Offer the connection to another process, with what came behind its request; tell whether it was taken.
 
         Under TLS, `inner` leads there from then on.
         """
         visitor = Visitor(peer=self.peer, data=self._head + behind, call_sid=call_sid)
         if self.tls is None:
-            return await neighbours.hand_over(self.sock, visitor, numbers)
+            return await neighbours.hand_over(number, self.sock, visitor)
         near, far = socket.socketpair()
         near.setblocking(False)
         with contextlib.ExitStack() as undo, far:
             undo.enter_context(near)
-            is_taken = await neighbours.hand_over(far, visitor, numbers)
+            is_taken = await neighbours.hand_over(number, far, visitor)
             if is_taken:
                 self.inner = near
                 undo.pop_all()
@@ -104,6 +105,22 @@ class Guest:
         self.sock.close()
         if self.inner is not None:
             self.inner.close()
+
+
+async def take(door: socket.socket, wants: Callable[[str | None], bool]) -> Guest | None:
+    """Take what another process offers, if it goes on with a call that we want; or tell one that asks whether we do.
+
+    `OSError` where the other one has given up.
+    """
+    sock, visitor = await receive(door)
+    with contextlib.ExitStack() as undo:
+        if sock is not None:
+            undo.enter_context(sock)
+        if not wants(visitor.call_sid):
+            return None
+        accept(door)
+        undo.pop_all()
+    return Guest(sock, visitor.peer, visitor) if sock is not None else None
 
 
 def _render(event: h11.Request) -> bytes:

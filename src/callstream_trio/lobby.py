@@ -20,11 +20,11 @@ from callstream_core.dialects.asterisk import AsteriskProfile
 from callstream_core.platform_session import PlatformSession
 from callstream_trio.admission import Refusal, Request
 from callstream_trio.caller import Caller, leave
-from callstream_trio.guest import Guest
+from callstream_trio.guest import Guest, take
 from callstream_trio.hub import Hub, clock
 from callstream_trio.link import Link
 from callstream_trio.listen import accept_one, open_listeners
-from callstream_trio.neighbours import Neighbours, receive, take
+from callstream_trio.neighbours import Neighbours
 from callstream_trio.wait import send_all
 
 _log = structlog.get_logger("callstream.lobby")
@@ -106,14 +106,14 @@ class Lobby:
         holder = self._holder(request.path)
         if self._neighbours is None or holder is None or guest.visitor is not None:
             return False
-        return await guest.hand_over(self._neighbours, [holder], early)
+        return await guest.hand_over(self._neighbours, holder, early)
 
     async def welcome(self, door: socket.socket) -> None:
         """Take a connection that another process has accepted."""
-        with door:
-            sock, visitor = await receive(door)
-            take(door)
-        await self.serve(Guest(sock, visitor.peer, visitor))
+        with door, trio.fail_after(_PATIENCE):
+            guest = await take(door, lambda call_sid: call_sid is None)
+        if guest is not None:
+            await self.serve(guest)
 
     def _refusal(self, request: Request) -> Refusal | None:
         """Return why there is no upgrade, by the rules of Asterisk's HTTP server."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -22,6 +21,8 @@ _TAKEN = b"+"
 # A message of the longest kind, and the request before it.
 _MAX_DATA = 2 * 1024 * 1024
 _BACKLOG = 256
+# Seconds for an answer: jambonz, whose call is looked for, waits five.
+_PATIENCE = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -70,62 +71,75 @@ class Neighbours:
         with contextlib.suppress(OSError):
             self._directory.rmdir()
 
-    async def hand_over(self, sock: socket.socket, visitor: Visitor, numbers: Iterable[int]) -> bool:
-        """Offer a connection to some of the others, one by one; tell whether one took it. Ours is still to be closed.
+    async def find(self, call_sid: str) -> int | None:
+        """Ask all others at once which of them has a call. One that does not answer in time has it not."""
+        found: int | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + _PATIENCE
 
-        `OSError` where one went away, and nobody knows whether it had taken it.
+            async def ask(number: int) -> None:
+                nonlocal found
+                if await self._offer(number, None, Visitor(peer="", data=b"", call_sid=call_sid)):
+                    found = number
+                    nursery.cancel_scope.cancel()
+
+            for number in self.others():
+                nursery.start_soon(ask, number)
+        return found
+
+    async def hand_over(self, number: int, sock: socket.socket, visitor: Visitor) -> bool:
+        """Offer a connection to another process; tell whether it was taken. Ours is still to be closed.
+
+        The caller sets the deadline; when it is over, nobody knows who has the connection.
         """
+        return await self._offer(number, sock, visitor)
+
+    async def _offer(self, number: int, sock: socket.socket | None, visitor: Visitor) -> bool:
         header = json.dumps({"peer": visitor.peer, "call_sid": visitor.call_sid}).encode() + b"\n"
-        for number in numbers:
-            with socket.socket(socket.AF_UNIX) as door:
-                door.setblocking(False)
-                try:
-                    door.connect(str(self._directory / str(number)))
-                except OSError:
-                    # It is gone, or has more to do than it can.
-                    await trio.lowlevel.checkpoint()
-                    continue
-                if await _offer(door, sock, header + visitor.data):
-                    return True
-        return False
+        data = header + visitor.data
+        with socket.socket(socket.AF_UNIX) as door:
+            door.setblocking(False)
+            await trio.lowlevel.checkpoint()
+            try:
+                # It may be gone, or have more to do than it can.
+                door.connect(str(self._directory / str(number)))
+                # The descriptor travels with the first bytes.
+                sent = socket.send_fds(door, [data], [sock.fileno()] if sock is not None else [])
+                await send_all(door, data[sent:])
+                door.shutdown(socket.SHUT_WR)
+                return await receive_some(door, len(_TAKEN)) == _TAKEN
+            except OSError:
+                # Nothing is taken before everything was read, and that is said with the last breath.
+                return False
 
 
-async def _offer(door: socket.socket, sock: socket.socket, data: bytes) -> bool:
-    # The descriptor travels with the first bytes; they are what it is told from them by.
-    sent = socket.send_fds(door, [data], [sock.fileno()])
-    try:
-        await send_all(door, data[sent:])
-        door.shutdown(socket.SHUT_WR)
-        return await receive_some(door, len(_TAKEN)) == _TAKEN
-    except (BrokenPipeError, ConnectionResetError):
-        # It takes nothing before it has read everything, and says so with its last breath.
-        return False
-
-
-async def receive(door: socket.socket) -> tuple[socket.socket, Visitor]:
-    """Receive what another process offers; `OSError` where that is nothing whole."""
+async def receive(door: socket.socket) -> tuple[socket.socket | None, Visitor]:
+    """Receive what another process offers, or asks: then there is no socket. `OSError` where that is nothing whole."""
     await trio.lowlevel.wait_readable(door)
     data, descriptors, _, _ = socket.recv_fds(door, 65536, 1)
     with contextlib.ExitStack() as undo:
-        socks = [undo.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors]
+        sock = undo.enter_context(socket.socket(fileno=descriptors[0])) if descriptors else None
         pieces = [data]
         size = len(data)
         while (piece := await receive_some(door, 65536)) and size <= _MAX_DATA:
             pieces.append(piece)
             size += len(piece)
         header, newline, rest = b"".join(pieces).partition(b"\n")
-        if size > _MAX_DATA or not newline or not socks:
-            raise OSError("no connection was handed over")
+        if size > _MAX_DATA or not newline:
+            raise OSError("nothing whole was handed over")
         try:
             found = json.loads(header)
             visitor = Visitor(peer=str(found["peer"]), data=rest, call_sid=found["call_sid"])
         except (ValueError, TypeError, LookupError):
             raise OSError("nobody knows what was handed over") from None
-        socks[0].setblocking(False)
+        if sock is not None:
+            sock.setblocking(False)
+        elif visitor.call_sid is None:
+            raise OSError("nothing was handed over, and nothing asked")
         undo.pop_all()
-    return socks[0], visitor
+    return sock, visitor
 
 
-def take(door: socket.socket) -> None:
-    """Tell that the connection is ours from now on; `OSError` where the other process has given up meanwhile."""
+def accept(door: socket.socket) -> None:
+    """Say yes: a connection is ours from now on. `OSError` where the other process has given up meanwhile."""
     door.send(_TAKEN)

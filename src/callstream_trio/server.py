@@ -21,14 +21,14 @@ from callstream_core.limits import Limits, PlayoutSettings
 from callstream_trio.admission import Admission, Admitted, Refusal, Request
 from callstream_trio.call import Call, CallLimits
 from callstream_trio.exchange import Exchange
-from callstream_trio.guest import Guest
+from callstream_trio.guest import Guest, take
 from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import Hub, clock
 from callstream_trio.jambonz import JambonzSettings, TicketOffice, Tied, VerbsHandler, has_ticket
 from callstream_trio.link import Link, LinkLimits
 from callstream_trio.listen import accept_one, open_listeners
 from callstream_trio.metrics import Metrics
-from callstream_trio.neighbours import Neighbours, receive, take
+from callstream_trio.neighbours import Neighbours
 from callstream_trio.relay import Relay
 from callstream_trio.wait import prepare
 
@@ -209,15 +209,13 @@ class Server:
         """Take a connection that another process has accepted; one for a call that is not here it may keep."""
         try:
             with door, trio.fail_after(self.settings.limits.handshake_timeout):
-                sock, visitor = await receive(door)
-                if visitor.call_sid is not None and self._exchange.find(visitor.call_sid) is None:
-                    sock.close()
-                    raise OSError("the call is not here")
-                take(door)
+                guest = await take(door, lambda sid: sid is None or self._exchange.find(sid) is not None)
         except (OSError, trio.TooSlowError):
+            guest = None
+        if guest is None:
             self._handshakes.release_on_behalf_of(token)
         else:
-            await self._supervise(Guest(sock, visitor.peer, visitor), token)
+            await self._supervise(guest, token)
 
     async def _supervise(self, guest: Guest, token: object) -> None:
         """Run one connection; whatever goes wrong stays here."""
@@ -274,7 +272,7 @@ class Server:
         issuer = self._tickets.issuer(request) if has_ticket(request) and guest.visitor is None else None
         if issuer is not None and self._neighbours is not None:
             with trio.fail_after(self.settings.limits.handshake_timeout):
-                if await guest.hand_over(self._neighbours, [issuer], early):
+                if await guest.hand_over(self._neighbours, issuer, early):
                     return None
         decision = self._decide(request)
         if isinstance(decision, Refusal):

@@ -45,7 +45,7 @@ async def is_echoed(phone: Phone) -> bool:
     return True
 
 
-async def test_c44_the_audio_goes_on_and_control_follows_with_a_new_socket() -> None:
+async def test_c44_the_audio_goes_on_and_control_follows_with_a_new_socket(logs: list[EventDict]) -> None:
     heard: list[w.Notice] = []
 
     async def handler(call: Call) -> None:
@@ -70,6 +70,7 @@ async def test_c44_the_audio_goes_on_and_control_follows_with_a_new_socket() -> 
         await until_empty(server)
     assert phone.sockets == 2
     assert control is call.control
+    assert logs == []
     kinds = [type(word) for word in heard]
     assert kinds.index(w.SessionReconnected) < kinds.index(w.HookCalled)
     assert control.session.memory.connections == 2
@@ -263,7 +264,7 @@ async def test_an_order_that_cannot_be_said_any_more_is_told(logs: list[EventDic
         async with Stranger(url) as second:
             second.say("session:reconnect", "2")
             await second.hears(b"completed")
-            await until(lambda: [entry for entry in logs if "could not be said" in entry["event"]])
+            await until(lambda: [entry for entry in logs if "came too late" in entry["event"]])
 
 
 async def test_a_server_that_stops_waits_for_nobody() -> None:

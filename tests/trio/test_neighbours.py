@@ -276,6 +276,31 @@ async def test_a_call_that_no_process_knows_stays_where_it_came(tmp_path: Path, 
         assert len(other.relays) == is_secure  # of the audio
 
 
+@both
+async def test_a_process_that_hangs_does_not_keep_a_call_from_its_own(tmp_path: Path, is_secure: bool) -> None:
+    async with neighbouring(tmp_path, is_secure=is_secure) as (home, other, url), phoning(url) as phone:
+        await talk(phone)
+        [control] = home.controls
+        with socket.socket(socket.AF_UNIX) as door, socket.socket(socket.AF_UNIX) as dead:
+            for sock, number in ((door, 0), (dead, 3)):
+                sock.bind(str(tmp_path / str(number)))
+            door.listen()
+            phone.lead_elsewhere(url_of(other, is_secure=is_secure) + "/jambonz")
+            phone.vanish()
+            await until(lambda: control.lost is not None)
+            await until(lambda: control.lost is None)
+        await talk(phone)
+        assert other.endings == {}
+
+
+async def test_who_does_not_answer_has_nothing(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "7"))
+        door.listen()
+        with trio.fail_after(2):
+            assert await Neighbours(tmp_path, 1).find("c") is None
+
+
 # What comes to the door
 
 
@@ -330,7 +355,8 @@ async def test_a_full_door_is_passed_by(tmp_path: Path) -> None:
         assert waiting.fileno() >= 0
         visitor = Visitor(peer="x", data=b"")
         assert neighbours.others() == [7]
-        assert not await neighbours.hand_over(near, visitor, [7, 8])
+        for number in (7, 8):
+            assert not await neighbours.hand_over(number, near, visitor)
 
 
 # The relay by itself
