@@ -25,6 +25,7 @@ from callstream_trio.owner import Carrier, Said
 from callstream_trio.sinks import Sink
 from callstream_trio.sound import read_pieces
 from callstream_trio.tracks import Listening, Track, Tracks
+from callstream_trio.waiters import Waiters
 
 __all__ = ["Call", "CallEnded", "CallLimits", "CallStats"]
 
@@ -53,8 +54,7 @@ class Call:
         self._when_ended: Callable[[], None] | None = None
         self._is_gone = False
         self._dropped = CallStats()
-        # One lot for all who wait: whoever wakes looks whether it was for him.
-        self._changed = trio.lowlevel.ParkingLot()
+        self._waiters = Waiters()
 
     # The link's side
 
@@ -72,7 +72,9 @@ class Call:
                 self._keep_audio(said.data)
             else:
                 self._tracks.keep(said, now)
-        elif isinstance(said, e.PlayoutCleared) and self._clears:
+            self._waiters.for_audio.unpark_all()
+            return ()
+        if isinstance(said, e.PlayoutCleared) and self._clears:
             self._clears.pop(0).append(said)
         elif not isinstance(said, FramePlayed):
             if isinstance(said, e.SessionOpened):
@@ -85,8 +87,7 @@ class Call:
                 self._keep_event(said)  # type: ignore[arg-type]
             if isinstance(said, e.SessionClosed):
                 self._end(said)
-        if self._changed:
-            self._changed.unpark_all()
+        self._waiters.wake()
         return ()
 
     def refused(self) -> None:
@@ -99,7 +100,7 @@ class Call:
         if self._link is not None and self.ended is None:
             lost = "the connection was lost"
             self._end(e.SessionClosed(initiator=e.Side.PLATFORM, code=None, reason=lost, is_clean=False))
-        self._changed.unpark_all()
+        self._waiters.wake()
 
     def when_ended(self, act: Callable[[], None]) -> None:
         """Call `act` at the moment the call ends: for those who would not wait for it in a task of their own."""
@@ -288,7 +289,7 @@ class Call:
         """Play out what is queued, then hang up; return how the call ended."""
         self.say(c.HangUp(c.When.AFTER_PLAYOUT))
         while self.ended is None:
-            await self._changed.park()
+            await self._waiters.for_news.park()
         return self.ended
 
     def connect(self, sink: Sink | None) -> None:
@@ -312,19 +313,19 @@ class Call:
     async def wait_ended(self) -> e.SessionClosed:
         """Wait for the end of the call."""
         while self.ended is None:
-            await self._changed.park()
+            await self._waiters.for_news.park()
         return self.ended
 
     async def wait_opened(self) -> bool:
         """Wait for the announcement; False if the connection ends before it."""
         while self._info is None and self.ended is None:
-            await self._changed.park()
+            await self._waiters.for_news.park()
         return self._info is not None
 
     async def wait_gone(self) -> None:
         """Wait until the socket is closed."""
         while not self._is_gone:
-            await self._changed.park()
+            await self._waiters.for_news.park()
 
     # Hearing
 
@@ -338,7 +339,7 @@ class Call:
         while not self._events:
             if self.ended is not None:
                 raise StopAsyncIteration
-            await self._changed.park()
+            await self._waiters.for_news.park()
         return self._events.popleft()
 
     def audio(self, rate: int | None = None, *, track: str | None = None) -> AsyncIterator[bytes]:
@@ -361,7 +362,7 @@ class Call:
 
     async def _next_of(self, track: Track) -> bytes:
         while not track.size and not track.is_ended and self.ended is None:
-            await self._changed.park()
+            await self._waiters.for_audio.park()
         return track.take()
 
     async def next_audio(self) -> bytes:
@@ -371,7 +372,7 @@ class Call:
             while not self._audio:
                 if self.ended is not None:
                     return b""
-                await self._changed.park()
+                await self._waiters.for_audio.park()
             if self.info.caller_format.is_packets:
                 data = self._audio.popleft()
                 self._unread -= len(data)
@@ -380,8 +381,6 @@ class Call:
                 self._audio.clear()
                 self._unread = 0
         return data
-
-    # Waiting
 
     async def _say(self, command: c.Command) -> None:
         self.say(command)
@@ -396,5 +395,5 @@ class Call:
             await self._wait_until(clock() + max(wait, _LOOK))
 
     async def _wait_until(self, deadline: float) -> None:
-        with trio.move_on_after(max(deadline - clock(), 0)):
-            await self._changed.park()
+        if self._link is not None:
+            await self._waiters.wait_until(self._link, deadline)

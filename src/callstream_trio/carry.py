@@ -17,6 +17,7 @@ from callstream_core.machine import State
 from callstream_core.outputs import CloseLink, Transmit
 from callstream_core.sockets import LinkClosed, Socket
 from callstream_trio.call import Call, CallLimits
+from callstream_trio.deadlines import Timed
 from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import clock
 from callstream_trio.link import LinkLimits
@@ -40,6 +41,7 @@ class Carriage:
         self._unsent = 0
         self._wake = trio.Event()
         self._wakes_at = math.inf
+        self._timed: Timed | None = None
         self._is_lost = False
         self._recent = 0
         self._recent_since = clock()
@@ -61,6 +63,13 @@ class Carriage:
             self._outgoing.append(CloseLink(1011, "internal error"))
             self._wake.set()
         return True
+
+    def schedule(self, timed: Timed, deadline: float) -> None:
+        """Call `timed.handle_deadline` at `deadline`; there is nobody but the call that asks for it."""
+        self._timed = timed
+        timed.scheduled = deadline
+        if deadline < self._wakes_at:
+            self._wake.set()
 
     def fail(self, code: int, reason: str) -> None:
         """End the call with a close code."""
@@ -126,7 +135,11 @@ class Carriage:
                 if not await self._send(self._outgoing.popleft()):
                     return
             await self._wait()
-            self._perform(self._session.handle_timeout(clock()))
+            now = clock()
+            self._perform(self._session.handle_timeout(now))
+            if self._timed is not None and self._timed.scheduled is not None and self._timed.scheduled <= now:
+                self._timed.scheduled = None
+                self._timed.handle_deadline(now)
 
     async def _send(self, message: str | bytes | CloseLink) -> bool:
         """Send a message; False when there will be no more."""
@@ -144,8 +157,10 @@ class Carriage:
         return not sending.cancelled_caught
 
     async def _wait(self) -> None:
-        due = self._session.next_timeout()
-        self._wakes_at = math.inf if due is None else due
+        others = self._timed.scheduled if self._timed is not None else None
+        self._wakes_at = min(
+            (due for due in (self._session.next_timeout(), others) if due is not None), default=math.inf
+        )
         with trio.move_on_after(max(self._wakes_at - clock(), 0)):
             await self._wake.wait()
         self._wakes_at = -math.inf

@@ -17,6 +17,7 @@ from callstream_core.errors import LocalProtocolError
 from callstream_core.outputs import CloseLink, Transmit
 from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT, Close, Failure, FrameDecoder, FrameEncoder, Ping, Pong, WebSocketRules
+from callstream_trio.deadlines import Timed
 from callstream_trio.hub import Hub, clock
 from callstream_trio.owner import NOBODY, Owner, Said, Session
 from callstream_trio.tls import Tls
@@ -249,6 +250,10 @@ class Link:
         except Exception as error:
             self._hub.give_up(self, error)
         return not self.is_gone
+
+    def schedule(self, timed: Timed, deadline: float) -> None:
+        """Call `timed.handle_deadline` at `deadline`. Only an earlier one than before needs to be said."""
+        self._hub.schedule(timed, deadline)
 
     def perform(self, outputs: list[Any]) -> None:
         """Do what a session asked for on somebody else's call."""

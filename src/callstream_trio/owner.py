@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from callstream_core.commands import Command
 from callstream_core.events import Event
 from callstream_core.outputs import FramePlayed
+from callstream_trio.deadlines import Timed
 
 Said = Event | Command | FramePlayed
 """What a session of audio heard, or played: all outputs that are not for the link itself."""
@@ -85,6 +86,10 @@ class Carrier(Protocol):
 
     def say(self, word: object) -> None:
         """Say a command now. Raise `LocalProtocolError` where that is a mistake."""
+        ...
+
+    def schedule(self, timed: Timed, deadline: float) -> None:
+        """Call `timed.handle_deadline` at `deadline`. Only an earlier one than before needs to be said."""
         ...
 
     def offer(self, word: object) -> bool:
