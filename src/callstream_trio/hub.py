@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from callstream_trio.deadlines import NEVER, Deadlines, Timed
-from callstream_trio.poller import Poller, make_poller
+from callstream_trio.poller import WRITABLE, Poller, make_poller
 from callstream_trio.wake import WakeTimer
 
 _log = structlog.get_logger("callstream.hub")
@@ -195,9 +195,9 @@ class Hub:
         timer_fd = timer.fileno() if timer else -1
         has_rung = False
         if self._poller:
-            for fd, is_writable in self._poller.ready():
+            for fd, event in self._poller.ready():
                 if fd != timer_fd:
-                    self._serve(fd, is_writable, now)
+                    self._serve(fd, event == WRITABLE, now)
                 else:
                     has_rung = True
         self._serve_deadlines(clock())

@@ -26,8 +26,8 @@ class Poller(Protocol):
         """Forget `fd`, before it is closed."""
         ...
 
-    def ready(self) -> list[tuple[int, bool]]:
-        """Return what is ready now: descriptors, and whether each can be written rather than read."""
+    def ready(self) -> list[tuple[int, int]]:
+        """Return what is ready now: descriptors, each with `WRITABLE`, or with anything else where it is to be read."""
         ...
 
     def close(self) -> None:
@@ -35,6 +35,8 @@ class Poller(Protocol):
         ...
 
 
+WRITABLE = 4
+"""That a descriptor can be written, and nothing more: EPOLLOUT."""
 _MAX_READY = 4096
 
 if sys.platform == "linux":
@@ -57,9 +59,9 @@ if sys.platform == "linux":
         def remove(self, fd: int) -> None:
             self._epoll.unregister(fd)
 
-        def ready(self) -> list[tuple[int, bool]]:
+        def ready(self) -> list[tuple[int, int]]:
             # Errors and hang-ups show when the socket is read.
-            return [(fd, mask == select.EPOLLOUT) for fd, mask in self._epoll.poll(0, _MAX_READY)]
+            return self._epoll.poll(0, _MAX_READY)
 
         def close(self) -> None:
             self._epoll.close()
@@ -88,9 +90,9 @@ elif sys.platform != "win32":
         def remove(self, fd: int) -> None:
             self._change(fd, select.KQ_FILTER_READ, select.KQ_EV_DELETE)
 
-        def ready(self) -> list[tuple[int, bool]]:
+        def ready(self) -> list[tuple[int, int]]:
             events = self._kqueue.control(None, _MAX_READY, 0)
-            return [(event.ident, event.filter == select.KQ_FILTER_WRITE) for event in events]
+            return [(event.ident, WRITABLE if event.filter == select.KQ_FILTER_WRITE else 0) for event in events]
 
         def close(self) -> None:
             self._kqueue.close()

@@ -298,7 +298,7 @@ async def test_a_hub_that_fails_fails_loudly() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(sound, name)
 
-        def ready(self) -> list[tuple[int, bool]]:
+        def ready(self) -> list[tuple[int, int]]:
             raise OSError("the poller is torn")
 
     sound = make_poller()
