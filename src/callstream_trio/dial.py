@@ -135,8 +135,8 @@ async def _connect(
     stream = await trio.open_tcp_stream(target.host, target.port)
     # A plain socket from here on: the hub drives it without Trio's streams.
     sock = socket.socket(fileno=os.dup(stream.socket.fileno()))
-    await stream.aclose()
     try:
+        await stream.aclose()
         prepare(sock)
         tls = None
         if target.is_secure:

@@ -413,3 +413,22 @@ async def test_the_echo_sink_is_what_the_echo_application_uses() -> None:
     async with serving(plain) as url:
         summary, _ = await run_calls(url, CallPlan(duration=0.1))
     assert summary.echo_intact == 5
+
+
+async def test_who_stops_dialling_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    dup, found = os.dup, []
+
+    def noted(fd: int) -> int:
+        found.append(dup(fd))
+        scope.cancel()
+        return found[-1]
+
+    async with serving(echo) as url:
+        monkeypatch.setattr(os, "dup", noted)
+        with trio.CancelScope() as scope:
+            async with dial(url):
+                pass
+        assert scope.cancelled_caught
+        [fd] = found
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(fd)
