@@ -300,10 +300,12 @@ def all_command(file: Path, rounds: int, seconds: float, names: tuple[str, ...],
     if journal.steps:
         click.echo(f"going on after {journal.steps} steps; delete {steps} to begin anew", err=True)
     found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    found |= {"machine": machine.describe(), "rounds": rounds}
+    found["machine"] = machine.describe()
     for name in names or parts.NAMES:
         click.echo(name, err=True)
         found[name] = parts.measure_part(name, chosen, rounds=rounds, seconds=seconds, journal=journal)
+        if name not in parts.IN_ONE_GO:
+            found.setdefault("rounds", {})[name] = rounds
         fresh = file.with_name(f"{file.name}.fresh")
         fresh.write_text(json.dumps(found))
         fresh.rename(file)

@@ -108,6 +108,8 @@ _PARTS: dict[str, Callable[[_Run], dict[str, Any]]] = {
     "sizes": _sizes,
 }
 NAMES = tuple(_PARTS)
+IN_ONE_GO = ("frame", "memory")
+"""Parts that repeat themselves as often as they need."""
 
 
 def measure_part(

@@ -58,9 +58,18 @@ def _tables(found: dict[str, Any]) -> dict[str, str]:
         "memory": lambda part: f"{part['bytes_per_call'] / 1024:.1f} KiB per idle call.",
         "frame": _frame_table,
     }
-    tables = {name: form(found[name]) for name, form in forms.items() if name in found}
-    rounds = "one round" if found["rounds"] == 1 else f"medians of {found['rounds']} rounds"
-    return tables | {"machine": f"{host}; {rounds}."}
+    tables = {
+        name: f"{form(found[name])}{_in_rounds(found['rounds'].get(name))}"
+        for name, form in forms.items()
+        if name in found
+    }
+    return tables | {"machine": f"{host}."}
+
+
+def _in_rounds(rounds: int | None) -> str:
+    if rounds is None:
+        return ""
+    return "\n\nOne round." if rounds == 1 else f"\n\nMedians of {rounds} rounds."
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

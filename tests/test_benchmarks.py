@@ -220,7 +220,7 @@ def test_the_page_has_a_place_for_every_table(tmp_path: Path) -> None:
     times = dict.fromkeys(("per_second", "pause_p50", "pause_p99", "pause_max", "share", "collect_all"), 0.5)
     found = dict.fromkeys(("echo", "tls", "saturated", "sizes", "pacing"), part) | {
         "machine": {"cpu": "any"},
-        "rounds": 3,
+        "rounds": {"capacity": 3, "echo": 1},
         "capacity": {"capacities": [{**step, "is_bound_by_generator": True}], "missing": {}},
         "pauses": {"pauses": [{"habit": "frozen", "calls": 1000, "full": 1, **times}]},
         "memory": {"bytes_per_call": 2048.0},
@@ -228,7 +228,15 @@ def test_the_page_has_a_place_for_every_table(tmp_path: Path) -> None:
     file.write_text(json.dumps(found))
     CliRunner().invoke(main, ["report", str(file), "--docs", str(tmp_path)], catch_exceptions=False)
     page = (tmp_path / "performance.md").read_text()
-    for piece in ("cpu any; medians of 3 rounds", "nobody: not measured", "≥ 7 (6..8)", "2.0 KiB", "| frozen | 1000 |"):
+    for piece in (
+        "cpu any.",
+        "Medians of 3 rounds.",
+        "One round.",
+        "nobody: not measured",
+        "≥ 7 (6..8)",
+        "2.0 KiB",
+        "| frozen | 1000 |",
+    ):
         assert piece in page
     pictures = sorted(each.name for each in (tmp_path / "images").iterdir())
     assert pictures == ["capacity.png", "cost.png", "lateness.png"]
