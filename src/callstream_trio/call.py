@@ -72,7 +72,7 @@ class Call:
                 self._keep_audio(said.data)
             else:
                 self._tracks.keep(said, now)
-            self._waiters.for_audio.unpark_all()
+            self._waiters.wake_readers()
             return ()
         if isinstance(said, e.PlayoutCleared) and self._clears:
             self._clears.pop(0).append(said)
@@ -289,7 +289,7 @@ class Call:
         """Play out what is queued, then hang up; return how the call ended."""
         self.say(c.HangUp(c.When.AFTER_PLAYOUT))
         while self.ended is None:
-            await self._waiters.for_news.park()
+            await self._waiters.news()
         return self.ended
 
     def connect(self, sink: Sink | None) -> None:
@@ -313,19 +313,19 @@ class Call:
     async def wait_ended(self) -> e.SessionClosed:
         """Wait for the end of the call."""
         while self.ended is None:
-            await self._waiters.for_news.park()
+            await self._waiters.news()
         return self.ended
 
     async def wait_opened(self) -> bool:
         """Wait for the announcement; False if the connection ends before it."""
         while self._info is None and self.ended is None:
-            await self._waiters.for_news.park()
+            await self._waiters.news()
         return self._info is not None
 
     async def wait_gone(self) -> None:
         """Wait until the socket is closed."""
         while not self._is_gone:
-            await self._waiters.for_news.park()
+            await self._waiters.news()
 
     # Hearing
 
@@ -339,7 +339,7 @@ class Call:
         while not self._events:
             if self.ended is not None:
                 raise StopAsyncIteration
-            await self._waiters.for_news.park()
+            await self._waiters.news()
         return self._events.popleft()
 
     def audio(self, rate: int | None = None, *, track: str | None = None) -> AsyncIterator[bytes]:
@@ -362,7 +362,7 @@ class Call:
 
     async def _next_of(self, track: Track) -> bytes:
         while not track.size and not track.is_ended and self.ended is None:
-            await self._waiters.for_audio.park()
+            await self._waiters.audio()
         return track.take()
 
     async def next_audio(self) -> bytes:
@@ -372,7 +372,7 @@ class Call:
             while not self._audio:
                 if self.ended is not None:
                     return b""
-                await self._waiters.for_audio.park()
+                await self._waiters.audio()
             if self.info.caller_format.is_packets:
                 data = self._audio.popleft()
                 self._unread -= len(data)

@@ -95,6 +95,10 @@ class Guest:
                 undo.pop_all()
         return is_taken
 
+    def forget_request(self) -> None:
+        """Take note that the connection stays here."""
+        self._head = b""
+
     def abort(self) -> None:
         """End the connection, whoever else may have it."""
         with contextlib.suppress(OSError):

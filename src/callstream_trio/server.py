@@ -20,6 +20,7 @@ from callstream_core.events import Side
 from callstream_core.limits import Limits, PlayoutSettings
 from callstream_trio.admission import Admission, Admitted, Refusal, Request
 from callstream_trio.call import Call, CallLimits
+from callstream_trio.control import Control
 from callstream_trio.exchange import Exchange
 from callstream_trio.guest import Guest, take
 from callstream_trio.handling import Handler, run_handler
@@ -280,7 +281,9 @@ class Server:
         await guest.send(decision.response)
         if decision.is_control:
             return partial(self._exchange.serve, guest, request, early)
-        return partial(self._run_call, guest, decision, request, early)
+        guest.forget_request()  # what is kept from here on is kept as long as the call lasts
+        control = decision.control if isinstance(decision, Tied) else None
+        return partial(self._run_call, guest, decision.dialect, control, request, early)
 
     def _decide(self, request: Request) -> Admitted | Refusal:
         if request.method == "GET" and not request.wants_upgrade:
@@ -298,8 +301,7 @@ class Server:
 
     async def _relay(self, guest: Guest) -> None:
         """Carry the bytes of a connection that another process has, and whose TLS is here."""
-        assert guest.tls is not None
-        assert guest.inner is not None
+        assert guest.tls is not None and guest.inner is not None  # noqa: PT018 (one thought)
         relay = Relay(self.hub, guest.sock, guest.tls, guest.inner, self.settings.link_limits)
         self.relays.add(relay)
         try:
@@ -310,9 +312,11 @@ class Server:
 
     # One call
 
-    async def _run_call(self, guest: Guest, admitted: Admitted, request: Request, early: bytes) -> None:
+    async def _run_call(
+        self, guest: Guest, dialect: Dialect | None, control: Control | None, request: Request, early: bytes
+    ) -> None:
         call = Call(self.settings.call_limits)
-        session = self._make_session(admitted.dialect) if admitted.dialect else None
+        session = self._make_session(dialect) if dialect else None
         link = Link(
             self.hub,
             guest.sock,
@@ -324,10 +328,9 @@ class Server:
             make_session=self._make_session,
         )
         call.attach(link, request)
-        is_tied = isinstance(admitted, Tied)
-        if isinstance(admitted, Tied):
-            call.control, admitted.control.call = admitted.control, call
-        self._tied += is_tied
+        if control is not None:
+            call.control, control.call = control, call
+            self._tied += 1
         self.calls.add(call)
         try:
             link.start(early)
@@ -339,7 +342,7 @@ class Server:
                 call.close(1001, "the server stops")
                 link.drop()
             self.calls.discard(call)
-            self._tied -= is_tied
+            self._tied -= control is not None
             self._count(call)
 
     def _count(self, call: Call) -> None:
