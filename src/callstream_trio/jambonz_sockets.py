@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import trio
 
 from callstream_core.commands import ReportFailure
+from callstream_core.errors import LocalProtocolError
 from callstream_core.events import SessionClosed
 from callstream_core.jambonz.running import Running
 from callstream_core.outputs import CloseLink, Transmit
@@ -114,7 +115,7 @@ class ControlSocket:
 
     def send(self, _word: object, _now: float) -> list[Any]:
         """Whatever is said comes from the call."""
-        raise NotImplementedError
+        raise LocalProtocolError("a control socket says nothing of its own; say it through the call")
 
     def handle_timeout(self, _now: float) -> list[Any]:
         """The deadlines are the call's."""
