@@ -360,6 +360,19 @@ class AppSession:
 
     # Time
 
+    def next_packet(self, now: float) -> bytes | None:
+        """Take what is due first, if that is the next packet of a paced stream, and return it; else do nothing.
+
+        A loop that asks here before it calls `handle_timeout` spares a list and an object for every packet.
+        """
+        reply = self._reply
+        if reply is None or now < self._now:
+            return None
+        packet = reply.next_packet(now)
+        if packet is not None:
+            self._now = now
+        return packet
+
     def handle_timeout(self, now: float) -> list[Output]:
         """Do what is due at `now`; early, late and double calls do no harm."""
         if now < self._now:
@@ -367,13 +380,11 @@ class AppSession:
         else:
             self._now = now
         out: list[Output] = []
-        timers, reply = self._timers, self._reply
-        if reply is not None and (packet := reply.next_packet(now)) is not None:
-            # The common case: the next packet of a stream, and nothing else.
+        if (packet := self.next_packet(now)) is not None:
             out.append(Transmit(packet))
-            if timers.earliest > now:  # type: ignore[operator]  # the turn of the packet behind it is set
+            if not self._timers.is_due(now):
                 return out
-        for timer in timers.take_due(now):
+        for timer in self._timers.take_due(now):
             if timer is Timer.OPENING and self.capabilities.quiet_opening is not None:
                 self.counters["quiet_opening"] += 1
                 out.append(e.Tolerated("quiet_opening", f"silent for {self.capabilities.quiet_opening:g} s"))

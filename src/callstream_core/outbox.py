@@ -1,4 +1,4 @@
-"""What waits to be sent: audio in pieces, and commands between them."""
+"""What waits to be sent: audio, and commands between its pieces."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from callstream_core.marks import Ordered
 
 
 class Outbox:
-    """A queue of audio and ordered commands. Its owner asks for `room` first: nothing is refused here."""
+    """A queue of audio and ordered commands. Its owner asks for `room` first: nothing is refused here.
 
-    __slots__ = ("_items", "_max_items", "_max_size", "pieces", "size")
+    Audio stays in one piece as it was given, and is cut where it leaves: a second of it is one object, not fifty.
+    """
+
+    __slots__ = ("_at", "_items", "_max_items", "_max_size", "pieces", "size")
 
     def __init__(self, *, max_size: int, max_items: int) -> None:
         self._max_size = max_size
         self._max_items = max_items
         self._items: deque[bytes | Ordered] = deque()
+        # Where the first item goes on, if that is audio.
+        self._at = 0
         self.pieces = 0
-        """Pieces of audio: packets, where each leaves by itself."""
+        """Pieces of audio, as they were given; the first may have left in part."""
         self.size = 0
         """Bytes of audio."""
 
@@ -35,18 +40,17 @@ class Outbox:
         """True when nothing more fits, however small."""
         return len(self._items) >= self._max_items
 
-    def room(self, piece: int, *, begun: bool) -> int:
-        """Return how many bytes fit that will be cut into pieces of this size; perhaps one is `begun` already."""
-        pieces = self._max_items - len(self._items) - begun
-        return max(min(self._max_size - self.size, pieces * piece), 0)
+    def room(self, *, is_begun: bool) -> int:
+        """Return how many bytes fit into one more piece; perhaps another `is_begun`, and will need its place."""
+        if len(self._items) + is_begun >= self._max_items:
+            return 0
+        return max(self._max_size - self.size, 0)
 
-    def add_audio(self, audio: bytes, piece: int) -> int:
-        """Append audio in pieces of at most this size; return their number."""
-        pieces = [audio] if len(audio) <= piece else [audio[at : at + piece] for at in range(0, len(audio), piece)]
-        self._items.extend(pieces)
-        self.pieces += len(pieces)
+    def add_audio(self, audio: bytes) -> None:
+        """Append a piece of audio."""
+        self._items.append(audio)
+        self.pieces += 1
         self.size += len(audio)
-        return len(pieces)
 
     def add(self, command: Ordered) -> None:
         """Append a command."""
@@ -59,32 +63,35 @@ class Outbox:
             return command
         return None
 
-    def next_piece(self) -> bytes | None:
-        """Return the audio whose turn it is; None if it is not audio's."""
-        return piece if self._items and isinstance(piece := self._items[0], bytes) else None
+    def next_size(self) -> int:
+        """Return how many bytes of audio are left of the piece whose turn it is; 0 if it is not audio's."""
+        return len(piece) - self._at if self._items and isinstance(piece := self._items[0], bytes) else 0
 
-    @property
-    def is_flowing(self) -> bool:
-        """True when it is audio's turn, and after that piece it will be again."""
+    def take_audio(self, size: int) -> bytes:
+        """Take so many bytes of the piece whose turn it is, which must have them."""
+        piece = self._items[0]
+        assert isinstance(piece, bytes)
+        at = self._at
+        self._at = end = at + size
+        self.size -= size
+        if end == len(piece):
+            self._items.popleft()
+            self.pieces -= 1
+            self._at = 0
+        return piece[at:end]
+
+    def take_packet(self, size: int) -> bytes | None:
+        """Take so many bytes if, after them, more of the same piece is left."""
         items = self._items
-        return len(items) > 1 and type(items[0]) is bytes and type(items[1]) is bytes
-
-    def take_packet(self) -> bytes:
-        """Take the whole next piece, which must be there."""
-        packet = self._items.popleft()
-        assert isinstance(packet, bytes)
-        self.pieces -= 1
-        self.size -= len(packet)
-        return packet
-
-    def take_audio(self, piece: bytes, size: int) -> bytes:
-        """Take up to `size` bytes of the next piece."""
-        if size < len(piece):
-            self._items[0] = piece[size:]
-            piece = piece[:size]
-            self.size -= size
-            return piece
-        return self.take_packet()
+        if not items or type(piece := items[0]) is not bytes:
+            return None
+        at = self._at
+        end = at + size
+        if end >= len(piece):
+            return None
+        self._at = end
+        self.size -= size
+        return piece[at:end]
 
     def take_marks(self) -> list[Ordered]:
         """Remove and return the marks; the audio, and all else, stays in its order."""
@@ -93,19 +100,9 @@ class Outbox:
             self._items = deque(item for item in self._items if item not in marks)
         return marks
 
-    def recut(self, piece: int) -> None:
-        """Cut the audio into pieces of at most this size."""
-        items, self._items = self._items, deque()
-        self.pieces = self.size = 0
-        for item in items:
-            if isinstance(item, Ordered):
-                self._items.append(item)
-            else:
-                self.add_audio(item, piece)
-
     def clear(self) -> list[Ordered]:
         """Drop everything; return the commands."""
         commands = list(self.commands)
         self._items.clear()
-        self.pieces = self.size = 0
+        self._at = self.pieces = self.size = 0
         return commands

@@ -8,7 +8,8 @@ from callstream_core.commands import Command
 from callstream_core.events import Event
 
 
-@attrs.frozen
+# Not frozen, though never changed: see `AudioReceived`.
+@attrs.define(unsafe_hash=True)
 class Transmit:
     """Send this message as one unfragmented WebSocket message, in one write."""
 

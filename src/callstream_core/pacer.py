@@ -16,16 +16,17 @@ class Pacer:
     the next packet starts a new grid, so that a pause is never followed by a rush.
     """
 
-    __slots__ = ("_is_resting", "_next", "_start", "max_burst_packets", "next_due", "ptime")
+    __slots__ = ("_next", "_start", "alone_until", "max_burst_packets", "next_due", "ptime")
 
     def __init__(self, ptime: float, *, max_burst_packets: int) -> None:
         self.ptime = ptime
         self.max_burst_packets = max_burst_packets
         self.next_due = -math.inf
         """When the next packet may leave."""
+        self.alone_until = -math.inf
+        """Until when no other slot will be due with it: its packet may leave by `step`."""
         self._start = -math.inf
         self._next = 0
-        self._is_resting = False
 
     def begin(self, now: float) -> None:
         """Start a grid at `now`, unless one is running that the next packet still fits."""
@@ -40,7 +41,10 @@ class Pacer:
     def _restart(self, now: float) -> None:
         self._start = self.next_due = now
         self._next = 0
-        self._is_resting = False
+        self._set_alone(is_resting=False)
+
+    def _set_alone(self, *, is_resting: bool) -> None:
+        self.alone_until = -math.inf if is_resting else self.next_due + self.ptime * _PUNCTUAL
 
     def take(self, now: float, waiting: int) -> int:
         """Return how many of `waiting` packets leave now, and use up their slots.
@@ -57,14 +61,12 @@ class Pacer:
             resting = now + self.ptime
         self._next += count
         self.next_due = max(self._start + self._next * self.ptime, resting)
-        self._is_resting = resting == self.next_due
+        self._set_alone(is_resting=resting == self.next_due)
         return count
 
-    def take_one(self, now: float) -> bool:
-        """Use up the slot that is due, if the one behind it is not: the common case of `take`, and its outcome."""
-        late = now - self.next_due
-        if self._is_resting or late < 0 or late >= self.ptime * _PUNCTUAL:
-            return False
+    def step(self) -> float:
+        """Use up the slot that is due, before `alone_until`; return when the next one is."""
         self._next += 1
-        self.next_due = self._start + self._next * self.ptime
-        return True
+        self.next_due = due = self._start + self._next * self.ptime
+        self.alone_until = due + self.ptime * _PUNCTUAL
+        return due

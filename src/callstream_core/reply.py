@@ -105,7 +105,6 @@ class Reply:
         self.questions.emulate(self.ledger.sent)
         for command in self._outbox.commands:
             command.emulate()
-        self._outbox.recut(self._piece)
         self.ledger.accepted = self.ledger.sent + self._units
         if self._pacer is not None:
             self._pacer.begin(now)
@@ -122,7 +121,7 @@ class Reply:
     @property
     def room(self) -> int:
         """Bytes of audio that would be accepted now."""
-        return self._outbox.room(self._piece, begun=self._framer.leftover > 0)
+        return self._outbox.room(is_begun=self._framer.leftover > 0)
 
     @property
     def is_finished(self) -> bool:
@@ -137,7 +136,12 @@ class Reply:
     @property
     def _units(self) -> int:
         """What waits here, in the ledger's units."""
-        return self._outbox.pieces if self._pacer else self._outbox.size
+        return self._packets if self._pacer else self._outbox.size
+
+    @property
+    def _packets(self) -> int:
+        """How many messages wait here, where each has a turn of its own."""
+        return self._outbox.pieces if self.audio.is_packets else self._outbox.size // self.frame_size
 
     def heard(self, now: float) -> float:
         """Return the seconds that were heard: no further than the first mark that the platform has not answered."""
@@ -175,8 +179,9 @@ class Reply:
             return
         if self._pacer is not None and not self._outbox.pieces:
             self._pacer.begin(now)
-        pieces = self._outbox.add_audio(audio, self._piece)
-        self.ledger.accepted += pieces if self._pacer else len(audio)
+        before = self._units
+        self._outbox.add_audio(audio)
+        self.ledger.accepted += self._units - before
 
     def end_utterance(self, now: float, out: list[Output]) -> None:
         """Pad the last frame with silence, and begin to count anew what is heard."""
@@ -371,12 +376,13 @@ class Reply:
 
     def _send_ahead(self, now: float, out: list[Output]) -> None:
         room = self._room(now)
-        while (piece := self._next_piece(now, out)) is not None:
-            size = min(len(piece), room // self.frame_size * self.frame_size)
+        while waiting := self._next_size(now, out):
+            piece = min(waiting, self._piece)
+            size = min(piece, room // self.frame_size * self.frame_size)
             if size:
-                self._transmit(piece, size, size, now, out)
+                self._transmit(size, size, now, out)
                 room -= size
-            if size < len(piece):
+            if size < piece:
                 self._watch_room(now)
                 return
 
@@ -387,42 +393,41 @@ class Reply:
             self._timers.set(Timer.PUMP, now + max(wait, self.audio.ptime))
 
     def _send_due(self, pacer: Pacer, now: float, out: list[Output]) -> None:
-        count = pacer.take(now, self._outbox.pieces) if self._outbox.pieces else 0
-        while (piece := self._next_piece(now, out)) is not None:
+        count = pacer.take(now, self._packets) if self._outbox.pieces else 0
+        while waiting := self._next_size(now, out):
             if not count:
                 self._timers.set(Timer.PUMP, pacer.next_due if pacer.next_due > now else now + _SOON)
                 return
             count -= 1
-            self._transmit(piece, len(piece), 1, now, out)
+            self._transmit(min(waiting, self._piece), 1, now, out)
 
     def next_packet(self, now: float) -> bytes | None:
         """Do what `pump` would do now if that is to send the one packet that is due, and wait for the next one's turn.
 
         Return it, or None where there is more to do, or less. The timer is set only while nothing holds packets back.
         """
-        pacer, timers, outbox = self._pacer, self._timers, self._outbox
-        if pacer is None or not (timers.is_next(Timer.PUMP, now) and outbox.is_flowing and pacer.take_one(now)):
+        timers, pacer = self._timers, self._pacer
+        if timers.pump > now or timers.pump != timers.earliest or pacer is None or now >= pacer.alone_until:
+            return None
+        packet = self._outbox.take_packet(self._piece)
+        if packet is None:
             return None
         self.ledger.send(1, now)
-        timers.set(Timer.PUMP, pacer.next_due)
-        packet = outbox.take_packet()
-        return self._wire(packet)
+        timers.move_pump(pacer.step())
+        return lower_minus_one(packet) if self.avoids_minus_one else packet
 
-    def _next_piece(self, now: float, out: list[Output]) -> bytes | None:
-        """Say the commands whose turn it is; return the audio behind them."""
+    def _next_size(self, now: float, out: list[Output]) -> int:
+        """Say the commands whose turn it is; return the size of the audio behind them."""
         while (command := self._outbox.next_command()) is not None:
             out.extend(map(Transmit, command.messages))
             if command.wants_answer:
                 self.questions.ask(command, self.ledger, now)
-        return self._outbox.next_piece()
+        return self._outbox.next_size()
 
-    def _transmit(self, piece: bytes, size: int, units: int, now: float, out: list[Output]) -> None:
+    def _transmit(self, size: int, units: int, now: float, out: list[Output]) -> None:
         self.ledger.send(units, now)
-        out.append(Transmit(self._wire(self._outbox.take_audio(piece, size))))
-
-    def _wire(self, audio: bytes) -> bytes:
-        """Return audio as the platform may have it."""
-        return lower_minus_one(audio) if self.avoids_minus_one else audio
+        audio = self._outbox.take_audio(size)
+        out.append(Transmit(lower_minus_one(audio) if self.avoids_minus_one else audio))
 
     def _watch_status(self, now: float) -> None:
         """Have the queue level asked for in a while."""

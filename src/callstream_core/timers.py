@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 
 
 class Timer(enum.Enum):
@@ -20,59 +21,81 @@ class Timer(enum.Enum):
     DURATION = "the longest time that the platform keeps a call"
     CLOSING = "the platform's close after we hung up"
 
-    # By identity: there is one of each, and a packet asks for several: Enum's own hash is a call of Python's.
+    # By identity: there is one of each. Enum's own hash is a call of Python's.
     __hash__ = object.__hash__
 
+
+NEVER = math.inf
 
 _RANK = {timer: rank for rank, timer in enumerate(Timer)}
 
 
 class TimerTable:
-    """Absolute deadlines by name; `earliest` is kept ready because it is asked for far more often than it changes."""
+    """Absolute deadlines by name; `earliest` is kept ready because it is asked for far more often than it changes.
 
-    __slots__ = ("_deadlines", "earliest")
+    `PUMP` has a place of its own: in a paced stream it moves with every packet, and the others stay.
+    """
+
+    __slots__ = ("_others", "_soonest_other", "earliest", "pump")
 
     def __init__(self) -> None:
-        self._deadlines: dict[Timer, float] = {}
+        self._others: dict[Timer, float] = {}
+        self._soonest_other = NEVER
+        self.pump = NEVER
+        """The deadline of `PUMP`."""
         self.earliest: float | None = None
 
     def set(self, timer: Timer, deadline: float) -> None:
         """Set or move a deadline."""
-        deadlines = self._deadlines
-        deadlines[timer] = deadline
-        if self.earliest is None or deadline <= self.earliest:
-            self.earliest = deadline
+        if timer is Timer.PUMP:
+            self.move_pump(deadline)
         else:
-            self.earliest = min(deadlines.values())
+            self._others[timer] = deadline
+            self._look()
+
+    def move_pump(self, deadline: float) -> None:
+        """Set or move the deadline of `PUMP`."""
+        self.pump = deadline
+        self.earliest = deadline if deadline <= self._soonest_other else self._soonest_other
 
     def cancel(self, timer: Timer) -> None:
         """Forget a deadline; one that is not set is no matter."""
-        if self._deadlines.pop(timer, None) is not None:
-            self.earliest = min(self._deadlines.values(), default=None)
+        if timer is Timer.PUMP:
+            self.pump = NEVER
+        else:
+            self._others.pop(timer, None)
+        self._look()
 
     def clear(self) -> None:
         """Forget all deadlines."""
-        self._deadlines.clear()
-        self.earliest = None
+        self._others.clear()
+        self.pump = NEVER
+        self._look()
 
     def is_set(self, timer: Timer) -> bool:
         """Tell whether this deadline is set."""
-        return timer in self._deadlines
+        return self.pump < NEVER if timer is Timer.PUMP else timer in self._others
 
-    def is_next(self, timer: Timer, now: float) -> bool:
-        """Tell whether this deadline is due, and none is earlier."""
-        earliest = self.earliest
-        return earliest is not None and earliest <= now and self._deadlines.get(timer) == earliest
+    def is_due(self, now: float) -> bool:
+        """Tell whether any deadline is due."""
+        return self.earliest is not None and self.earliest <= now
 
     def take_due(self, now: float) -> list[Timer]:
         """Remove and return the timers that are due, earliest first."""
-        if self.earliest is None or self.earliest > now:
+        if not self.is_due(now):
             return []
-        deadlines = self._deadlines
-        due = [timer for timer, deadline in deadlines.items() if deadline <= now]
-        if len(due) > 1:
-            due.sort(key=lambda timer: (deadlines[timer], _RANK[timer]))
-        for timer in due:
-            del deadlines[timer]
-        self.earliest = min(deadlines.values()) if deadlines else None
-        return due
+        others = self._others
+        due = [(deadline, _RANK[timer], timer) for timer, deadline in others.items() if deadline <= now]
+        for _, _, timer in due:
+            del others[timer]
+        if self.pump <= now:
+            due.append((self.pump, _RANK[Timer.PUMP], Timer.PUMP))
+            self.pump = NEVER
+        self._look()
+        due.sort()
+        return [timer for _, _, timer in due]
+
+    def _look(self) -> None:
+        self._soonest_other = soonest = min(self._others.values(), default=NEVER)
+        earliest = min(soonest, self.pump)
+        self.earliest = earliest if earliest < NEVER else None

@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455): bytes in, messages out, and back; no handshake, no extensions.
 
-A phone call is fifty small frames a second each way, so the decoder has two paths. The short one takes a
-whole, unfragmented message of 126 to 65,535 bytes, which is what nearly every audio frame is. The long one,
-`_take`, takes any frame and knows all the rules. Both must agree.
+A phone call is fifty small frames a second each way, one like the other, so the decoder has three paths. `_take` takes
+any frame and knows all the rules. A short path takes whole messages of 126 to 65,535 bytes. What looks just like the
+last read, one binary message of the same size and nothing else, is not looked at again. All must agree.
 
 What the peer sends never raises: the first fault ends the stream with a `Failure`.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from functools import lru_cache
 from struct import Struct
 
+from callstream_core.masking import apply_mask, is_audio_size, ones
 from callstream_core.websocket_rules import (
     STRICT,
     Close,
@@ -58,6 +58,8 @@ _ANY_WHOLE_BINARY = 0x8200
 # Codes a peer may send (RFC 6455 §7.4.1 and the IANA registry), besides 3000 to 4999.
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
 
+_from_bytes = int.from_bytes
+
 # `FrameDecoder._awaited` once the stream is over: no read brings this many bytes.
 _NEVER = 2**64
 
@@ -69,26 +71,6 @@ class _Broken(Exception):
         self.failure = Failure(code, reason)
 
 
-def _ones(words: int) -> int:
-    """Return `words` 32-bit words of value 1: times a key, they are the key repeated."""
-    return int.from_bytes(b"\0\0\0\1" * words)
-
-
-# Audio has few sizes, all small. A peer that sends every size must not fill memory with patterns.
-_ones_of_audio = lru_cache(maxsize=64)(_ones)
-_MAX_AUDIO_WORDS = 512
-
-
-def _apply_mask(payload: bytes, key: int) -> bytes:
-    """Mask or unmask `payload` by one wide XOR."""
-    size = len(payload)
-    words = (size + 3) >> 2
-    pattern = key * (_ones_of_audio(words) if words <= _MAX_AUDIO_WORDS else _ones(words))
-    if size & 3:
-        pattern >>= 8 * (-size & 3)
-    return (int.from_bytes(payload) ^ pattern).to_bytes(size)
-
-
 class FrameDecoder:
     """Turn bytes of one end of a WebSocket, cut anywhere, into what they say.
 
@@ -98,6 +80,9 @@ class FrameDecoder:
     __slots__ = (
         "_awaited",
         "_collected",
+        "_last_head",
+        "_last_ones",
+        "_last_size",
         "_masked",
         "_max_short",
         "_min_short",
@@ -125,11 +110,20 @@ class FrameDecoder:
         self._pieces = 0
         self._collected: bytearray | None = None
         self._valid = 0
+        # The last read, if it was one binary message of the short path: its size, its first bytes up to the key,
+        # and the pattern of its length.
+        self._last_size = -1
+        self._last_head = b""
+        self._last_ones = 0
 
     def feed(self, data: bytes) -> list[Incoming]:
         """Return what `data` completes, in order; after `Close` or `Failure` always nothing."""
         if self._awaited:
             data = self._resume(data)
+        elif len(data) == self._last_size and data[:4] == self._last_head:
+            if not self._masked:
+                return [data[4:]]
+            return [(_from_bytes(data[8:]) ^ _from_bytes(data[4:8]) * self._last_ones).to_bytes(len(data) - 8)]
         heard: list[Incoming] = []
         position = 0
         end = len(data)
@@ -142,8 +136,10 @@ class FrameDecoder:
                     if lead in self._whole and self._min_short <= length <= self._max_short and stop <= end:
                         payload = data[start:stop]
                         if self._masked and key:
-                            payload = _apply_mask(payload, key)
+                            payload = apply_mask(payload, key)
                         heard.append(payload if lead >= _ANY_WHOLE_BINARY else self._text(payload))
+                        if stop - position == end and lead >= _ANY_WHOLE_BINARY:
+                            self._remember(data, length)
                         position = stop
                         continue
                 position = self._take(data, position, heard)
@@ -151,6 +147,13 @@ class FrameDecoder:
             heard.append(broken.failure)
             self._end()
         return heard
+
+    def _remember(self, data: bytes, length: int) -> None:
+        """Know the next read by this one, if it is of whole words, as audio is."""
+        if is_audio_size(length) and not length % 4:
+            self._last_size = len(data)
+            self._last_head = data[:4]
+            self._last_ones = ones(length >> 2)
 
     def _resume(self, data: bytes) -> bytes:
         """Return the waiting bytes and `data`, or nothing where still too few."""
@@ -206,7 +209,7 @@ class FrameDecoder:
         stop = start + length
         payload = data[start:stop]
         if is_masked and (key := int.from_bytes(data[start - 4 : start])):
-            payload = _apply_mask(payload, key)
+            payload = apply_mask(payload, key)
         if opcode == _PING:
             heard.append(Ping(payload))
         elif opcode == _PONG:
@@ -220,6 +223,7 @@ class FrameDecoder:
             if message is not None:
                 heard.append(message)
             self._whole = _WHOLE[self._masked] if self._collected is None else ()
+            self._last_size = -1
         return stop
 
     def _check_lead(self, first: int, second: int) -> None:
@@ -337,13 +341,21 @@ class FrameEncoder:
     `mask` yields four unpredictable bytes at each call; a client must have one, a server must not.
     """
 
-    __slots__ = ("_mask",)
+    __slots__ = ("_last_header", "_last_size", "_mask")
 
     def __init__(self, *, mask: Callable[[], bytes] | None = None) -> None:
         self._mask = mask
+        # Of the last binary message: audio has the same size again and again.
+        self._last_size = -1
+        self._last_header = b""
 
     def message(self, message: str | bytes) -> bytes:
         """Return one unfragmented frame; text heard from a lax decoder goes out as it came."""
+        if self._mask is None and type(message) is bytes:
+            if len(message) != self._last_size:
+                self._last_size = len(message)
+                self._last_header = self._header(_FIN | _BINARY, len(message))
+            return self._last_header + message
         if isinstance(message, str):
             return self._frame(_FIN | _TEXT, message.encode("utf-8", "surrogateescape"))
         return self._frame(_FIN | _BINARY, message)
@@ -367,16 +379,17 @@ class FrameEncoder:
             payload = code.to_bytes(2) + cut.decode("utf-8", "ignore").encode()
         return self._frame(_FIN | _CLOSE, payload)
 
-    def _frame(self, first: int, payload: bytes) -> bytes:
-        size = len(payload)
+    def _header(self, first: int, size: int) -> bytes:
         masked = 0 if self._mask is None else _MASKED
         if size < 126:
-            header = bytes((first, masked | size))
-        elif size < 65536:
-            header = _MEDIUM.pack(first, masked | 126, size)
-        else:
-            header = _LARGE.pack(first, masked | 127, size)
+            return bytes((first, masked | size))
+        if size < 65536:
+            return _MEDIUM.pack(first, masked | 126, size)
+        return _LARGE.pack(first, masked | 127, size)
+
+    def _frame(self, first: int, payload: bytes) -> bytes:
+        header = self._header(first, len(payload))
         if self._mask is None:
             return header + payload
         key = self._mask()
-        return header + key + _apply_mask(payload, int.from_bytes(key))
+        return header + key + apply_mask(payload, int.from_bytes(key))

@@ -194,12 +194,19 @@ class Hub:
         timer = self._timer
         timer_fd = timer.fileno() if timer else -1
         has_rung = False
-        if self._poller:
-            for fd, event in self._poller.ready():
-                if fd != timer_fd:
-                    self._serve(fd, event == WRITABLE, now)
-                else:
-                    has_rung = True
+        served_by = self._served
+        for fd, event in self._poller.ready() if self._poller else ():
+            served = served_by.get(fd)
+            if served is None:
+                has_rung = has_rung or fd == timer_fd
+                continue
+            try:
+                if event != WRITABLE:
+                    served.handle_readable(now)
+                if event & WRITABLE:
+                    served.handle_writable(now)
+            except Exception as error:
+                self.give_up(served, error)
         self._serve_deadlines(clock())
         self._is_turning = False
         if has_rung or self.is_gathering:
@@ -208,20 +215,6 @@ class Hub:
         if timer and has_rung and self._armed == NEVER:
             # Setting it anew would have silenced it.
             timer.clear()
-
-    def _serve(self, fd: int, is_writable: bool, now: float) -> None:
-        served = self._served.get(fd)
-        if served is None:
-            return
-        try:
-            if is_writable:
-                served.handle_writable(now)
-            else:
-                served.handle_readable(now)
-                if fd in self._wanted_writes:
-                    served.handle_writable(now)
-        except Exception as error:
-            self.give_up(served, error)
 
     def _serve_deadlines(self, now: float) -> None:
         for timed in self._deadlines.take(now):
@@ -282,4 +275,13 @@ class Hub:
             # Once cancelled, the number may belong to another socket already.
             while not scope.cancel_called:
                 await wait(fd)
-                self._serve(fd, is_writable, clock())
+                served = self._served.get(fd)
+                if served is None:
+                    return
+                try:
+                    if is_writable:
+                        served.handle_writable(clock())
+                    else:
+                        served.handle_readable(clock())
+                except Exception as error:
+                    self.give_up(served, error)

@@ -12,6 +12,7 @@ import attrs
 import structlog
 
 from callstream_core import dialects
+from callstream_core.app_session import AppSession
 from callstream_core.dialect import Dialect
 from callstream_core.errors import LocalProtocolError
 from callstream_core.outputs import CloseLink, Transmit
@@ -64,6 +65,8 @@ class Link:
         make_session: Callable[[Dialect], Session] | None = None,
     ) -> None:
         self.session = session
+        # Only an application's has packets to pace.
+        self._paced = session if isinstance(session, AppSession) else None
         self.scheduled: float | None = None
         self.messages_received = 0
         self.messages_sent = 0
@@ -191,7 +194,8 @@ class Link:
             self._say_close(1002, "no known dialect; use the path of one")
             return None
         self._deadline = _NEVER
-        self.session = self._make_session(dialect)
+        self.session = session = self._make_session(dialect)
+        self._paced = session if isinstance(session, AppSession) else None
         return self.session
 
     def handle_writable(self, now: float) -> None:
@@ -203,7 +207,12 @@ class Link:
     def handle_deadline(self, now: float) -> None:
         """Let the session do what is due; enforce the link's own deadlines."""
         session = self.session
-        if session is not None:
+        paced = self._paced
+        if paced is not None and (packet := paced.next_packet(now)) is not None:
+            if not self._close_sent:
+                self.messages_sent += 1
+                self._batch.append(self._encoder.message(packet))
+        elif session is not None:
             due = session.next_timeout()
             if due is not None and due <= now:
                 self._perform(session.handle_timeout(now), now)
@@ -219,6 +228,7 @@ class Link:
     def abandon(self, error: Exception) -> None:
         """End the connection after a fault of our own: with 1011, or at once if even that fails."""
         session, self.session = self.session, None
+        self._paced = None
         now = clock()
         try:
             # The last output tells of the end; whatever else there is may be what failed.

@@ -14,44 +14,68 @@ def mark(name: str = "m") -> Ordered:
     return Ordered(c.PlaceMark(name), ())
 
 
+acts = st.lists(st.one_of(st.binary(min_size=1, max_size=99), st.none(), st.integers(1, 50)), max_size=40)
+
+
 @settings(derandomize=True, deadline=None, max_examples=200)
-@given(acts=st.lists(st.one_of(st.binary(min_size=1, max_size=99), st.none(), st.integers(1, 50)), max_size=40))
+@given(acts=acts)
 def test_audio_comes_out_as_it_went_in(acts: list[bytes | int | None]) -> None:
     outbox = Outbox(max_size=10**6, max_items=10**6)
-    fed, taken, commands = b"", b"", 0
+    fed, taken = b"", b""
     for act in acts:
         if act is None:
             outbox.add(mark())
         elif isinstance(act, bytes):
             fed += act
-            assert outbox.add_audio(act, 16) == -(-len(act) // 16)
-        elif (piece := outbox.next_piece()) is not None:
+            outbox.add_audio(act)
+        elif size := outbox.next_size():
             assert outbox.next_command() is None
-            taken += outbox.take_audio(piece, act)
+            packet = outbox.take_packet(act)
+            # By itself it leaves only while more of its piece is behind it.
+            assert (packet is not None) == (act < size)
+            taken += outbox.take_audio(min(act, size)) if packet is None else packet
         else:
-            commands += outbox.next_command() is not None
+            assert outbox.take_packet(act) is None
+            outbox.next_command()
         assert outbox.size == len(fed) - len(taken)
         assert len(outbox) == outbox.pieces + len(list(outbox.commands))
-    outbox.recut(7)
-    while (piece := outbox.next_piece()) is not None or outbox.next_command():
-        if piece is not None:
-            assert len(piece) <= 7
-            taken += outbox.take_audio(piece, 7)
+    while (size := outbox.next_size()) or outbox.next_command():
+        taken += outbox.take_audio(size) if size else b""
     assert taken == fed
     assert (len(outbox), outbox.pieces, outbox.size) == (0, 0, 0)
 
 
+def test_marks_are_taken_from_among_audio_that_has_left_in_part() -> None:
+    outbox = Outbox(max_size=1000, max_items=9)
+    outbox.add_audio(b"abcdef")
+    outbox.add(mark())
+    outbox.add_audio(b"gh")
+    assert outbox.take_packet(2) == b"ab"
+    assert len(outbox.take_marks()) == 1
+    assert outbox.take_audio(outbox.next_size()) + outbox.take_audio(outbox.next_size()) == b"cdefgh"
+
+
+def test_what_is_cleared_in_part_begins_anew() -> None:
+    outbox = Outbox(max_size=1000, max_items=9)
+    outbox.add_audio(b"abcdef")
+    outbox.take_packet(2)
+    outbox.add(mark())
+    assert len(outbox.clear()) == 1
+    assert (len(outbox), outbox.pieces, outbox.size) == (0, 0, 0)
+    outbox.add_audio(b"xyz")
+    assert outbox.take_audio(outbox.next_size()) == b"xyz"
+
+
 def test_room_is_bounded_in_bytes_and_in_pieces() -> None:
     outbox = Outbox(max_size=1000, max_items=4)
-    assert outbox.room(100, begun=False) == 400
-    assert outbox.room(100, begun=True) == 300
-    assert outbox.room(500, begun=False) == 1000
-    outbox.add_audio(bytes(900), 900)
-    assert outbox.room(500, begun=False) == 100
-    for _ in range(3):
-        assert not outbox.is_full
+    assert outbox.room(is_begun=True) == 1000
+    outbox.add_audio(bytes(900))
+    assert outbox.room(is_begun=False) == 100
+    for _ in range(2):
         outbox.add(mark())
+    assert outbox.room(is_begun=False) == 100
+    # What is begun already will need the last place.
+    assert outbox.room(is_begun=True) == 0
+    outbox.add(mark())
     assert outbox.is_full
-    assert outbox.room(500, begun=True) == 0
-    assert len(outbox.clear()) == 3
-    assert (len(outbox), outbox.size) == (0, 0)
+    assert outbox.room(is_begun=False) == 0

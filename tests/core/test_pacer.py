@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,26 +68,32 @@ def test_packets_that_come_singly_are_never_rushed(gaps: list[float]) -> None:
 
 @QUICK
 @given(wakes=wakes, burst=st.sampled_from([1, 2, 64]), start=st.sampled_from([0.0, 1e6 / 7, -3.3]))
-def test_taking_one_is_the_common_case_of_taking(wakes: list[float], burst: int, start: float) -> None:
+def test_a_step_is_the_common_case_of_taking(wakes: list[float], burst: int, start: float) -> None:
     quick, plain = (Pacer(PTIME, max_burst_packets=burst) for _ in range(2))
     now = start
     for pacer in (quick, plain):
         pacer.begin(now)
     for wait in wakes:
         now += wait
-        count = int(quick.take_one(now)) or quick.take(now, 10**6)
-        assert count == plain.take(now, 10**6)
+        if quick.next_due <= now < quick.alone_until:
+            assert quick.step() == quick.next_due
+            assert plain.take(now, 10**6) == 1
+        else:
+            assert quick.take(now, 10**6) == plain.take(now, 10**6)
         assert quick.next_due == plain.next_due
 
 
-def test_one_is_not_taken_early_nor_late_nor_while_resting() -> None:
+def test_a_slot_is_alone_until_the_next_one_and_never_after_a_capped_burst() -> None:
     pacer = Pacer(PTIME, max_burst_packets=2)
+    assert pacer.alone_until == -math.inf
     pacer.begin(1.0)
-    assert pacer.take_one(1.0)
-    assert not pacer.take_one(1.019)
-    assert not pacer.take_one(1.04)
+    assert pacer.alone_until == pytest.approx(1.02)
+    assert pacer.step() == pytest.approx(1.02)
+    assert pacer.alone_until == pytest.approx(1.04)
     assert pacer.take(1.1, 9) == 2
-    assert not pacer.take_one(1.121)
+    assert pacer.alone_until == -math.inf
+    assert pacer.take(1.12, 1) == 1
+    assert pacer.alone_until > pacer.next_due
 
 
 def test_early_is_nothing_and_late_is_everything_due() -> None:

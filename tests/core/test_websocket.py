@@ -79,6 +79,39 @@ def test_takes_a_text_message(text: str, masked: bool) -> None:
     assert hear(whole(text, key=KEY if masked else None), masked=masked) == [text]
 
 
+@pytest.mark.parametrize("key", [KEY, b"\0\0\0\0", None], ids=str)
+@pytest.mark.parametrize("size", [126, 160, 161, 320, 2048, 2052])
+def test_takes_reads_of_one_size_for_what_they_are(size: int, key: bytes | None) -> None:
+    same = [bytes([number]) * size for number in range(3)]
+    head = 4 if key is None else 8
+    # As long as the others: a text, two messages in one read, and a message that goes on in the next read.
+    half = (size - head - 126) // 2
+    reads = [whole(message, key=key) for message in same]
+    reads += [whole("t" * size, key=key), reads[0], reads[1]]
+    said: list[Incoming] = [*same, "t" * size, same[0], same[1]]
+    if half >= 126:
+        pair = [b"p" * half, b"q" * (size - head - half)]
+        reads += [b"".join(whole(message, key=key) for message in pair), reads[2]]
+        said += [*pair, same[2]]
+    long = whole(b"r" * (size + 9), key=key)
+    reads += [long[: size + head], long[size + head :], reads[0]]
+    said += [b"r" * (size + 9), same[0]]
+    reads += [frame(MORE | BINARY, b"s" * size, key=key), frame(FIN | MORE, b"u" * size, key=key), reads[0]]
+    said += [b"s" * size + b"u" * size, same[0]]
+    assert hear(*reads, masked=key is not None) == said
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("first", [FIN | 0x40 | BINARY, FIN | 0x3, FIN | MORE])
+def test_a_fault_shows_behind_a_read_of_the_same_size(first: int, masked: bool) -> None:
+    key = KEY if masked else None
+    usual = whole(bytes(320), key=key)
+    assert hear(usual, usual, frame(first, bytes(320), key=key), usual, masked=masked) == [
+        *[bytes(320)] * 2,
+        failed(1002),
+    ]
+
+
 def test_takes_many_frames_from_one_read_in_order() -> None:
     said: list[Incoming] = [b"a" * 160, "hello", b"b" * 320, "t" * 200, b"", b"c" * 160]
     assert hear(b"".join(whole(m) for m in said if isinstance(m, str | bytes))) == said
