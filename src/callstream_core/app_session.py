@@ -15,9 +15,10 @@ from callstream_core.inquiries import Inquiries
 from callstream_core.limits import Limits, PlayoutSettings
 from callstream_core.machine import Machine, State
 from callstream_core.outputs import CloseLink, Output, Transmit
+from callstream_core.paced_run import PacedRun
 from callstream_core.player import Player
 from callstream_core.reply import Reply
-from callstream_core.timers import Timer, TimerTable
+from callstream_core.timers import NEVER, Timer, TimerTable
 from callstream_core.tracks import Tracks
 from callstream_core.wording import Wording
 
@@ -49,6 +50,7 @@ class AppSession:
         "dialect",
         "limits",
         "opened",
+        "paced",
         "settings",
     )
 
@@ -69,6 +71,8 @@ class AppSession:
         """What the platform announced."""
         self.counters: Counter[str] = Counter()
         """Every tolerance that was needed, by name."""
+        self.paced = PacedRun()
+        """Packets that leave by the clock alone; a loop may `take` them from here before it calls `handle_timeout`."""
         self._codec: Codec = dialect.codec(profile)
         self._wording = Wording(dialect.name, self._codec, emulates=self.settings.emulates)
         self._machine = Machine(dialect.rows[e.Side.APP])
@@ -109,12 +113,14 @@ class AppSession:
     @property
     def room(self) -> int:
         """Bytes of audio that `SendAudio` would take now."""
-        return self._reply.room if self._reply and c.SendAudio in self._machine.says else 0
+        reply = self._recalled
+        return reply.room if reply and c.SendAudio in self._machine.says else 0
 
     @property
     def pending(self) -> int:
         """Bytes of audio that were accepted and not sent yet."""
-        return self._reply.pending if self._reply else 0
+        reply = self._recalled
+        return reply.pending if reply else 0
 
     @property
     def is_flow_paused(self) -> bool:
@@ -124,32 +130,40 @@ class AppSession:
     @property
     def latency_debt(self) -> float:
         """Seconds by which the platform's playout has fallen behind its clock since it last ran dry."""
-        return self._reply.ledger.debt if self._reply else 0.0
+        reply = self._recalled
+        return reply.ledger.debt if reply else 0.0
 
     def heard(self, now: float) -> float:
         """Return the seconds of our audio that the caller has heard."""
-        return self._reply.heard(now) if self._reply else 0.0
+        reply = self._recalled
+        return reply.heard(now) if reply else 0.0
 
     def backlog(self, now: float) -> float:
         """Return the seconds of audio between us and the caller's ear: waiting here, or sent and not heard."""
-        return self._reply.backlog(now) if self._reply else 0.0
+        reply = self._recalled
+        return reply.backlog(now) if reply else 0.0
+
+    @property
+    def _recalled(self) -> Reply | None:
+        """The reply stream, up to date; the paced run is over, until the next input lends it anew."""
+        if self._reply is not None:
+            self._reply.recall()
+        return self._reply
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due."""
-        return self._timers.earliest
+        due = self.paced.due
+        return due if due < NEVER else self._timers.earliest
 
     # What the platform says
 
     def receive(self, message: str | bytes, now: float) -> list[Output]:
         """Take one message from the platform."""
-        if now < self._now:
-            now = self._now
-        else:
-            self._now = now
         if type(message) is bytes and (
             self._hears_raw or (self._hears_samples and message and not len(message) % self._hears_samples)
         ):
             return [e.AudioReceived(message)]
+        now = self._begin_input(now)
         out: list[Output] = []
         if self.state is State.OPENING and isinstance(message, bytes) and self.capabilities.is_raw:
             self._keep_early(message)
@@ -165,6 +179,19 @@ class AppSession:
                     self._hear(event, now, out)
                 if isinstance(message, bytes):
                     self._settle_hearing()
+        return self._end_input(out)
+
+    def _begin_input(self, now: float) -> float:
+        """Have the playout up to date, and the clock never go back."""
+        if self._reply is not None:
+            self._reply.recall()
+        if now > self._now:
+            self._now = now
+        return self._now
+
+    def _end_input(self, out: list[Output]) -> list[Output]:
+        if self._reply is not None:
+            self._reply.lend()
         return out
 
     def _hear(self, event: e.Event, now: float, out: list[Output]) -> None:
@@ -224,6 +251,7 @@ class AppSession:
                 limits=self.limits,
                 settings=self.settings,
                 timers=self._timers,
+                run=self.paced,
             )
             self._reply.pump(now, [])
             self._player = Player(self._reply, self._wording, Inquiries(self.limits, self._timers), self.counters)
@@ -254,7 +282,7 @@ class AppSession:
 
     def receive_close(self, code: int | None, now: float, reason: str = "") -> list[Output]:
         """Take the end of the WebSocket: its close code, 1005 for a close without one, None for a lost connection."""
-        self._now = now = max(now, self._now)
+        now = self._begin_input(now)
         out: list[Output] = []
         if self.state is State.CLOSED:
             return out
@@ -270,7 +298,7 @@ class AppSession:
 
     def fail(self, code: int, reason: str, now: float) -> list[Output]:
         """End the session because of something that only the link can see; say `code` to the peer."""
-        self._now = max(now, self._now)
+        self._begin_input(now)
         out: list[Output] = []
         if self.state is not State.CLOSED:
             self._close(code, reason, out)
@@ -299,6 +327,7 @@ class AppSession:
                 if reply.avoids_minus_one and 0xFF in data and may_have_minus_one(data):
                     data = lower_minus_one(data)
                 return [Transmit(data)]
+        self._begin_input(now)
         out: list[Output] = []
         if kind in Player.said and not (kind is c.ClearPlayout and self.capabilities.plays_clips):
             if self._player is None:
@@ -318,7 +347,7 @@ class AppSession:
         if out and isinstance(out[0], Transmit):
             self._spoke_at = now
         self._hang_up_if_finished(now, out)
-        return out
+        return self._end_input(out)
 
     def _say_end(self, command: c.HangUp | c.Reject, now: float, out: list[Output]) -> None:
         is_now = isinstance(command, c.Reject) or command.when is c.When.NOW
@@ -360,30 +389,10 @@ class AppSession:
 
     # Time
 
-    def next_packet(self, now: float) -> bytes | None:
-        """Take what is due first, if that is the next packet of a paced stream, and return it; else do nothing.
-
-        A loop that asks here before it calls `handle_timeout` spares a list and an object for every packet.
-        """
-        reply = self._reply
-        if reply is None or now < self._now:
-            return None
-        packet = reply.next_packet(now)
-        if packet is not None:
-            self._now = now
-        return packet
-
     def handle_timeout(self, now: float) -> list[Output]:
         """Do what is due at `now`; early, late and double calls do no harm."""
-        if now < self._now:
-            now = self._now
-        else:
-            self._now = now
+        now = self._begin_input(now)
         out: list[Output] = []
-        if (packet := self.next_packet(now)) is not None:
-            out.append(Transmit(packet))
-            if not self._timers.is_due(now):
-                return out
         for timer in self._timers.take_due(now):
             if timer is Timer.OPENING and self.capabilities.quiet_opening is not None:
                 self.counters["quiet_opening"] += 1
@@ -402,7 +411,7 @@ class AppSession:
             elif self._player and self.state is not State.CLOSED:
                 Player.due[timer](self._player, now, out)
         self._hang_up_if_finished(now, out)
-        return out
+        return self._end_input(out)
 
     def _keep_alive(self, now: float, out: list[Output]) -> None:
         """Show that we are there, unless something else has shown it lately."""

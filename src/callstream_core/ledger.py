@@ -97,6 +97,12 @@ class Ledger:
         else:
             self.dry_at += seconds
 
+    def catch_up(self, units: int, sent_at: float, dry_at: float) -> None:
+        """Record transmissions that happened meanwhile, while playout ran on."""
+        self.sent += units
+        self.sent_at = sent_at
+        self.dry_at = dry_at
+
     def backlog(self, now: float) -> float:
         """Return the seconds of sent audio that are not heard yet, as far as we know."""
         if self._held is not None:

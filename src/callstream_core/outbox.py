@@ -80,18 +80,16 @@ class Outbox:
             self._at = 0
         return piece[at:end]
 
-    def take_packet(self, size: int) -> bytes | None:
-        """Take so many bytes if, after them, more of the same piece is left."""
-        items = self._items
-        if not items or type(piece := items[0]) is not bytes:
-            return None
-        at = self._at
-        end = at + size
-        if end >= len(piece):
-            return None
-        self._at = end
+    def lend(self) -> tuple[bytes, int]:
+        """Return the whole piece whose turn it is, which must be audio, and where it goes on."""
+        piece = self._items[0]
+        assert isinstance(piece, bytes)
+        return piece, self._at
+
+    def skip(self, size: int) -> None:
+        """Take so many bytes of the piece that was lent, which leave more behind."""
+        self._at += size
         self.size -= size
-        return piece[at:end]
 
     def take_marks(self) -> list[Ordered]:
         """Remove and return the marks; the audio, and all else, stays in its order."""

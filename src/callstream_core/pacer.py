@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-# A part of a slot that floats may be off by: an event that is on time counts as on time.
-_ON_TIME = 1e-6
-_PUNCTUAL = 1 - _ON_TIME
+from callstream_core.paced_run import ON_TIME
+
+_PUNCTUAL = 1 - ON_TIME
 
 
 class Pacer:
@@ -16,15 +16,15 @@ class Pacer:
     the next packet starts a new grid, so that a pause is never followed by a rush.
     """
 
-    __slots__ = ("_next", "_start", "alone_until", "max_burst_packets", "next_due", "ptime")
+    __slots__ = ("_next", "_start", "is_resting", "max_burst_packets", "next_due", "ptime")
 
     def __init__(self, ptime: float, *, max_burst_packets: int) -> None:
         self.ptime = ptime
         self.max_burst_packets = max_burst_packets
         self.next_due = -math.inf
         """When the next packet may leave."""
-        self.alone_until = -math.inf
-        """Until when no other slot will be due with it: its packet may leave by `step`."""
+        self.is_resting = False
+        """True where the next packet waits not for its slot, but for the end of a rest."""
         self._start = -math.inf
         self._next = 0
 
@@ -41,10 +41,7 @@ class Pacer:
     def _restart(self, now: float) -> None:
         self._start = self.next_due = now
         self._next = 0
-        self._set_alone(is_resting=False)
-
-    def _set_alone(self, *, is_resting: bool) -> None:
-        self.alone_until = -math.inf if is_resting else self.next_due + self.ptime * _PUNCTUAL
+        self.is_resting = False
 
     def take(self, now: float, waiting: int) -> int:
         """Return how many of `waiting` packets leave now, and use up their slots.
@@ -53,7 +50,7 @@ class Pacer:
         """
         if now < self.next_due:
             return 0
-        due = int((now - self._start) / self.ptime + _ON_TIME) + 1 - self._next
+        due = int((now - self._start) / self.ptime + ON_TIME) + 1 - self._next
         count = min(max(due, 1), waiting)
         resting = -math.inf
         if count > self.max_burst_packets:
@@ -61,12 +58,10 @@ class Pacer:
             resting = now + self.ptime
         self._next += count
         self.next_due = max(self._start + self._next * self.ptime, resting)
-        self._set_alone(is_resting=resting == self.next_due)
+        self.is_resting = resting == self.next_due
         return count
 
-    def step(self) -> float:
-        """Use up the slot that is due, before `alone_until`; return when the next one is."""
-        self._next += 1
-        self.next_due = due = self._start + self._next * self.ptime
-        self.alone_until = due + self.ptime * _PUNCTUAL
-        return due
+    def skip(self, count: int, next_due: float) -> None:
+        """Use up slots whose packets have left already, each in its time; the next is due by the same count."""
+        self._next += count
+        self.next_due = next_due

@@ -13,8 +13,9 @@ from callstream_core.limits import Limits, PlayoutSettings
 from callstream_core.marks import Ordered, Questions
 from callstream_core.outbox import Outbox
 from callstream_core.outputs import Output, Transmit
+from callstream_core.paced_run import PacedRun
 from callstream_core.pacer import Pacer
-from callstream_core.timers import Timer, TimerTable
+from callstream_core.timers import NEVER, Timer, TimerTable
 
 # Audio is sent again when this part of the send-ahead, or this many seconds, was played: not for every frame.
 _REFILL = 0.25
@@ -38,6 +39,7 @@ class Reply:
         "_outbox",
         "_pacer",
         "_piece",
+        "_run",
         "_settings",
         "_timers",
         "audio",
@@ -60,6 +62,7 @@ class Reply:
         limits: Limits,
         settings: PlayoutSettings,
         timers: TimerTable,
+        run: PacedRun,
     ) -> None:
         self.audio = audio
         self.frame_size = audio.frame_size or 1
@@ -68,6 +71,7 @@ class Reply:
         self._limits = limits
         self._settings = settings
         self._timers = timers
+        self._run = run
         self._framer = Framer(self.frame_size)
         self._outbox = Outbox(max_size=limits.max_pending_audio, max_items=limits.max_pending_items)
         self.questions = Questions(slack=limits.acknowledgement_slack, tick=audio.ptime, timers=timers)
@@ -401,20 +405,33 @@ class Reply:
             count -= 1
             self._transmit(min(waiting, self._piece), 1, now, out)
 
-    def next_packet(self, now: float) -> bytes | None:
-        """Do what `pump` would do now if that is to send the one packet that is due, and wait for the next one's turn.
+    def lend(self) -> None:
+        """Let packets leave by the clock alone, while that is all there is to do: until `recall`."""
+        pacer, due = self._pacer, self._timers.pump
+        if pacer is None or due != pacer.next_due or pacer.is_resting or self.avoids_minus_one:
+            return
+        # Not the last packet of a piece: what comes behind it is for us to say. Nothing else may be due before them.
+        most = min((self._outbox.next_size() - 1) // self._piece, self._timers.before_others(due, pacer.ptime))
+        if most > 0:
+            self._run.begin(
+                *self._outbox.lend(),
+                size=self._piece,
+                most=most,
+                due=due,
+                ptime=pacer.ptime,
+                dry_at=self.ledger.dry_at,
+            )
 
-        Return it, or None where there is more to do, or less. The timer is set only while nothing holds packets back.
-        """
-        timers, pacer = self._timers, self._pacer
-        if timers.pump > now or timers.pump != timers.earliest or pacer is None or now >= pacer.alone_until:
-            return None
-        packet = self._outbox.take_packet(self._piece)
-        if packet is None:
-            return None
-        self.ledger.send(1, now)
-        timers.move_pump(pacer.step())
-        return lower_minus_one(packet) if self.avoids_minus_one else packet
+    def recall(self) -> None:
+        """Count what has left since `lend`."""
+        run, pacer = self._run, self._pacer
+        if run.due < NEVER and pacer is not None:
+            due, count = run.due, run.end()
+            if count:
+                self._outbox.skip(count * self._piece)
+                self.ledger.catch_up(count, due - pacer.ptime, run.dry_at)
+                pacer.skip(count, due)
+                self._timers.set(Timer.PUMP, due)
 
     def _next_size(self, now: float, out: list[Output]) -> int:
         """Say the commands whose turn it is; return the size of the audio behind them."""

@@ -27,13 +27,14 @@ class Timer(enum.Enum):
 
 NEVER = math.inf
 
+_MANY = 1 << 30
 _RANK = {timer: rank for rank, timer in enumerate(Timer)}
 
 
 class TimerTable:
     """Absolute deadlines by name; `earliest` is kept ready because it is asked for far more often than it changes.
 
-    `PUMP` has a place of its own: in a paced stream it moves with every packet, and the others stay.
+    `PUMP` has a place of its own: it moves with every packet, and the others stay.
     """
 
     __slots__ = ("_others", "_soonest_other", "earliest", "pump")
@@ -48,15 +49,10 @@ class TimerTable:
     def set(self, timer: Timer, deadline: float) -> None:
         """Set or move a deadline."""
         if timer is Timer.PUMP:
-            self.move_pump(deadline)
+            self.pump = deadline
         else:
             self._others[timer] = deadline
-            self._look()
-
-    def move_pump(self, deadline: float) -> None:
-        """Set or move the deadline of `PUMP`."""
-        self.pump = deadline
-        self.earliest = deadline if deadline <= self._soonest_other else self._soonest_other
+        self._look()
 
     def cancel(self, timer: Timer) -> None:
         """Forget a deadline; one that is not set is no matter."""
@@ -75,6 +71,10 @@ class TimerTable:
     def is_set(self, timer: Timer) -> bool:
         """Tell whether this deadline is set."""
         return self.pump < NEVER if timer is Timer.PUMP else timer in self._others
+
+    def before_others(self, start: float, interval: float) -> int:
+        """Return how many intervals from `start` on end before anything but `PUMP` is due."""
+        return int(min((self._soonest_other - start) / interval, _MANY))
 
     def is_due(self, now: float) -> bool:
         """Tell whether any deadline is due."""

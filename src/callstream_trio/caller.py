@@ -18,7 +18,8 @@ from callstream_core.pacer import Pacer
 from callstream_core.platform_session import PlatformSession
 from callstream_trio.dial import DialSettings, open_platform_link
 from callstream_trio.hub import Hub, clock
-from callstream_trio.link import Link, Said
+from callstream_trio.link import Link
+from callstream_trio.owner import Said
 from callstream_trio.voice import said_format
 
 Heard = c.Command | FramePlayed | e.PeerMisbehaved | e.SessionClosed

@@ -20,7 +20,7 @@ from callstream_trio.call import Call, CallLimits
 from callstream_trio.deadlines import Timed
 from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import clock
-from callstream_trio.link import LinkLimits
+from callstream_trio.link_limits import LinkLimits, MessageRate
 from callstream_trio.owner import Owner, Session
 
 _log = structlog.get_logger("callstream.link")
@@ -43,8 +43,7 @@ class Carriage:
         self._wakes_at = math.inf
         self._timed: Timed | None = None
         self._is_lost = False
-        self._recent = 0
-        self._recent_since = clock()
+        self._rate = MessageRate(limits.max_messages, clock())
 
     # The call's side
 
@@ -113,21 +112,13 @@ class Carriage:
             while True:
                 message = await self._socket.receive()
                 self.messages_received += 1
-                if self._is_flood():
+                if self._rate.is_flood(1, clock()):
                     self.fail(1008, f"more than {self._limits.max_messages} messages in a second")
                 self._perform(self._session.receive(message, clock()))
         except LinkClosed as closed:
             self._perform(self._session.receive_close(closed.code, clock()))
             self._is_lost = True
             self._wake.set()
-
-    def _is_flood(self) -> bool:
-        """Look at the clock once for so many messages; a slower peer begins anew."""
-        self._recent += 1
-        if self._recent <= self._limits.max_messages:
-            return False
-        since, self._recent_since, self._recent = self._recent_since, clock(), 0
-        return self._recent_since - since < 1
 
     async def _write(self) -> None:
         while not self._is_lost or self._outgoing:

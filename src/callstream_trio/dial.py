@@ -24,7 +24,8 @@ from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT
 from callstream_trio.call import Call, CallLimits
 from callstream_trio.hub import Hub, clock
-from callstream_trio.link import Link, Owner
+from callstream_trio.link import Link
+from callstream_trio.owner import Owner
 from callstream_trio.server import Handler, run_handler
 from callstream_trio.tls import Tls
 from callstream_trio.wait import prepare, read_head, send_all

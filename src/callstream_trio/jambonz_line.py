@@ -24,7 +24,7 @@ from callstream_trio.dial import DialFailed
 from callstream_trio.hub import Hub, clock
 from callstream_trio.jambonz_call import JambonzCall
 from callstream_trio.jambonz_sockets import AudioEnd
-from callstream_trio.link import Said
+from callstream_trio.owner import Said
 from callstream_trio.report import ControlReport, Spread
 from callstream_trio.script import Action, Reading, SocketDropped
 from callstream_trio.simulated import SimulatedCaller

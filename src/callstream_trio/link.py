@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import structlog
 
 from callstream_core import dialects
 from callstream_core.app_session import AppSession
 from callstream_core.dialect import Dialect
 from callstream_core.errors import LocalProtocolError
+from callstream_core.events import AudioReceived
 from callstream_core.outputs import CloseLink, Transmit
 from callstream_core.platform_session import PlatformSession
 from callstream_core.websocket import STRICT, Close, Failure, FrameDecoder, FrameEncoder, Ping, Pong, WebSocketRules
 from callstream_trio.deadlines import Timed
 from callstream_trio.hub import Hub, clock
-from callstream_trio.owner import NOBODY, Owner, Said, Session
+from callstream_trio.link_limits import LinkLimits, MessageRate
+from callstream_trio.owner import NOBODY, Owner, Session
 from callstream_trio.tls import Tls
-
-__all__ = ["Link", "LinkLimits", "Owner", "Said", "Session"]
+from callstream_trio.wire import NEVER, Wire
 
 _log = structlog.get_logger("callstream.link")
 
-# A call says a few hundred bytes at a time; what one peer can have us do in one turn is bounded by this.
-_READ_SIZE = 16384
-_NEVER = float("inf")
+# How many messages are counted together. Small numbers are kept ready, each larger one is a piece of memory of its own.
+_LOT = 250
 
 
-@attrs.frozen(kw_only=True)
-class LinkLimits:
-    """The bounds of one connection."""
+class Link(Wire):
+    """Drives one session over one socket, when the hub calls. Nothing here waits.
 
-    max_unsent: int = 1024 * 1024
-    """Bytes that may wait for a peer that does not read."""
-    send_timeout: float = 10.0
-    """Seconds that a peer may leave them there without taking any."""
-    max_messages: int = 5000
-    """Messages and control frames that a platform may send in one second; a minute's audio after a stall is 3,000."""
-    close_timeout: float = 1.0
-    """Seconds for the peer to agree to our close."""
-    first_message_timeout: float = 10.0
-    """Seconds for the first message, where it must tell the dialect."""
+    A frame of a thousand calls finds little of its call near the processor: what it need not touch, it should not.
+    """
 
-
-class Link:
-    """Drives one session over one socket, when the hub calls. Nothing here waits."""
+    __slots__ = (
+        "_batch",
+        "_close_heard",
+        "_close_sent",
+        "_deadline",
+        "_decoder",
+        "_encoder",
+        "_is_client",
+        "_make_session",
+        "_owner",
+        "_paced",
+        "_rate",
+        "_received",
+        "_recent",
+        "_sent",
+        "session",
+    )
 
     def __init__(
         self,
@@ -64,34 +67,26 @@ class Link:
         limits: LinkLimits | None = None,
         make_session: Callable[[Dialect], Session] | None = None,
     ) -> None:
+        super().__init__(hub, sock, tls, limits or LinkLimits())
         self.session = session
         # Only an application's has packets to pace.
-        self._paced = session if isinstance(session, AppSession) else None
-        self.scheduled: float | None = None
-        self.messages_received = 0
-        self.messages_sent = 0
-        self._hub = hub
-        self._sock = sock
-        self._fd = sock.fileno()
-        self._tls = tls
+        self._paced = session.paced if isinstance(session, AppSession) else None
         self._owner = owner
-        self._limits = limits or LinkLimits()
         self._make_session = make_session
         self._decoder = FrameDecoder(masked=not is_client, rules=rules)
         self._encoder = FrameEncoder(mask=_random_mask if is_client else None)
         self._is_client = is_client
         self._batch: list[bytes] = []
-        self._unsent = bytearray()
-        self._send_deadline = _NEVER
-        self._deadline = _NEVER
+        self._deadline = NEVER
         """Of the phase that the link itself is in: first message, or closing."""
         # An application may send a whole recording at once, a platform never does.
-        self._max_messages = _NEVER if isinstance(session, PlatformSession) else self._limits.max_messages
+        most = NEVER if isinstance(session, PlatformSession) else self._limits.max_messages
+        self._rate = MessageRate(most, clock())
         self._recent = 0
-        self._recent_since = clock()
+        self._received = 0
+        self._sent = 0
         self._close_sent = False
         self._close_heard = False
-        self.is_gone = False
 
     def start(self, early: bytes = b"") -> None:
         """Begin to be served; `early` came behind the handshake."""
@@ -111,56 +106,61 @@ class Link:
         """Whether the peer has said a close, of its own or in answer to ours."""
         return self._close_heard
 
-    def fileno(self) -> int:
-        """Return the socket's descriptor."""
-        return self._fd
+    @property
+    def messages_received(self) -> int:
+        """Messages that have come, whole."""
+        return self._received + self._recent
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages that were handed to the socket, or wait for it."""
+        return self._sent + (self._paced.count if self._paced is not None else 0)
 
     # The hub calls
 
     def handle_readable(self, now: float) -> None:
         """Read once, and act on every message that is whole."""
-        try:
-            data = self._sock.recv(_READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._lost(str(error), now)
-            return
-        if not data:
-            self._lost("the peer closed the connection", now)
-            return
-        tls = self._tls
-        if tls is not None:
-            try:
-                data = tls.decrypt(data)
-            except OSError as error:
-                self._lost(f"TLS failed: {error}", now)
-                return
-        self._take(data, now)
-        self._settle(now)
-        if tls is not None and tls.is_over:
+        data = self._read(now)
+        if data and not self._take(data, now):
+            self._settle(now)
+        if self._tls is not None and self._tls.is_over:
             self._lost("the peer closed the connection", now)
 
-    def _take(self, data: bytes, now: float) -> None:
+    def _take(self, data: bytes, now: float) -> bool:
+        """Act on every message that is whole; tell whether it was audio alone, unanswered: that leaves all as it is."""
         heard = self._decoder.feed(data)
         self._recent += len(heard)
-        if self._recent > self._max_messages and self._is_flood(len(heard), now):
+        if self._recent > _LOT and self._is_flood(now):
             self._fail(1008, f"more than {self._limits.max_messages} messages in a second", now)
-            return
+            return False
+        is_all_audio = True
         for message in heard:
             kind = type(message)
-            if kind is bytes or kind is str:
-                self.messages_received += 1
-                session = self.session or self._detect(message)  # type: ignore[arg-type]
+            session = self.session
+            if kind is bytes and session is not None:
+                outputs = session.receive(message, now)  # type: ignore[arg-type]
+                if len(outputs) == 1 and type(outputs[0]) is AudioReceived:
+                    replies = self._owner.hear(outputs[0], now)
+                    if not replies:
+                        continue
+                    for reply in replies:
+                        self._reply(reply, now)
+                else:
+                    self._perform(outputs, now)
+            elif kind is bytes or kind is str:
+                session = session or self._detect(message)  # type: ignore[arg-type]
                 if session is not None:
                     self._perform(session.receive(message, now), now)  # type: ignore[arg-type]
             else:
+                self._received -= 1
                 self._take_control(message, now)
+            is_all_audio = False
+        return is_all_audio
 
-    def _is_flood(self, count: int, now: float) -> bool:
-        """Look at the clock once for so many messages; a slower peer begins anew."""
-        since, self._recent_since, self._recent = self._recent_since, now, count
-        return count > self._max_messages or now - since < 1
+    def _is_flood(self, now: float) -> bool:
+        recent, self._recent = self._recent, 0
+        self._received += recent
+        return self._rate.is_flood(recent, now)
 
     def _take_control(self, message: object, now: float) -> None:
         session = self.session
@@ -193,26 +193,26 @@ class Link:
         if dialect is None:
             self._say_close(1002, "no known dialect; use the path of one")
             return None
-        self._deadline = _NEVER
+        self._deadline = NEVER
         self.session = session = self._make_session(dialect)
-        self._paced = session if isinstance(session, AppSession) else None
+        self._paced = session.paced if isinstance(session, AppSession) else None
         return self.session
 
     def handle_writable(self, now: float) -> None:
         """Send what has been waiting."""
-        if self._unsent:
-            self._send_waiting(now)
+        self._write_waiting(now)
         self._settle(now)
 
     def handle_deadline(self, now: float) -> None:
         """Let the session do what is due; enforce the link's own deadlines."""
-        session = self.session
         paced = self._paced
-        if paced is not None and (packet := paced.next_packet(now)) is not None:
-            if not self._close_sent:
-                self.messages_sent += 1
-                self._batch.append(self._encoder.message(packet))
-        elif session is not None:
+        if paced is not None and not self._close_sent and (packet := paced.take(now)) is not None:
+            self._write((self._encoder.message(packet),), now)
+            if not self.is_gone:
+                self._hub.schedule(self, paced.due)
+            return
+        session = self.session
+        if session is not None:
             due = session.next_timeout()
             if due is not None and due <= now:
                 self._perform(session.handle_timeout(now), now)
@@ -288,7 +288,7 @@ class Link:
             kind = type(output)
             if kind is Transmit:
                 if not self._close_sent:
-                    self.messages_sent += 1
+                    self._sent += 1
                     self._batch.append(self._encoder.message(output.message))
             elif kind is CloseLink:
                 self._say_close(output.code, output.reason)
@@ -307,13 +307,14 @@ class Link:
     def _say_close(self, code: int | None, reason: str = "") -> None:
         if not self._close_sent:
             self._close_sent = True
-            self._deadline = _NEVER
+            self._deadline = NEVER
             self._batch.append(self._encoder.close(code, reason))
 
     def _settle(self, now: float) -> None:
         """After any input: send, close if that is over, and have the next deadline scheduled."""
         if self._batch and not self.is_gone:
-            self._send_batch(now)
+            batch, self._batch = self._batch, []
+            self._write(batch, now)
         if self.is_gone:
             return
         if self._close_sent and self._is_closed(now):
@@ -324,56 +325,19 @@ class Link:
             due = self.session.next_timeout()
             if due is not None and due < deadline:
                 deadline = due
-        if deadline < _NEVER and (self.scheduled is None or deadline < self.scheduled):
+        if deadline < NEVER and (self.scheduled is None or deadline < self.scheduled):
             self._hub.schedule(self, deadline)
 
     def _is_closed(self, now: float) -> bool:
         """Tell whether both have said close, and ours is sent; see to it that this does not take for ever."""
         # The server cuts the connection first (RFC 6455, 7.1.1). Data still on its way in would turn our close
         # into a reset, so that a close of our own waits for the peer's.
-        if self._close_heard and not self._unsent and not self._is_client:
+        if self._close_heard and self._unsent is None and not self._is_client:
             return True
-        if self._deadline == _NEVER:
+        if self._deadline == NEVER:
             limits = self._limits
-            self._deadline = now + (limits.send_timeout if self._unsent else limits.close_timeout)
+            self._deadline = now + (limits.close_timeout if self._unsent is None else limits.send_timeout)
         return False
-
-    def _send_batch(self, now: float) -> None:
-        batch = self._batch
-        data = b"".join(batch) if self._tls is None else self._tls.encrypt(batch)
-        batch.clear()
-        if self._unsent:
-            self._unsent += data
-        else:
-            sent = self._send(data, now)
-            if sent == len(data) or sent < 0:
-                return
-            self._unsent += data[sent:]
-            self._send_deadline = now + self._limits.send_timeout
-            self._hub.want_write(self, True)
-        if len(self._unsent) > self._limits.max_unsent:
-            self._lost("the peer does not read what we send", now)
-
-    def _send_waiting(self, now: float) -> None:
-        sent = self._send(self._unsent, now)
-        if sent <= 0:
-            return
-        del self._unsent[:sent]
-        if self._unsent:
-            self._send_deadline = now + self._limits.send_timeout
-        else:
-            self._send_deadline = _NEVER
-            self._hub.want_write(self, False)
-
-    def _send(self, data: bytes | bytearray, now: float) -> int:
-        """Send what the socket takes; -1 where it is broken."""
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            self._lost(f"the connection broke while sending: {error}", now)
-            return -1
 
     # The end
 
@@ -389,14 +353,8 @@ class Link:
     def _close_socket(self) -> None:
         if self.is_gone:
             return
-        self.is_gone = True
-        self._hub.remove(self)
-        if self._tls is not None and not self._unsent:
-            with contextlib.suppress(OSError):
-                self._sock.send(self._tls.goodbye())
+        self._release()
         self._batch.clear()
-        self._unsent.clear()
-        self._sock.close()
         owner, self._owner = self._owner, NOBODY
         # Who is over is freed at once, and leaves nothing to the garbage collector, which would hold up other calls.
         self._make_session = None

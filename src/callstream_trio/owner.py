@@ -81,8 +81,16 @@ class Carrier(Protocol):
     """What carries a call: a link, or a WebSocket of somebody else's library."""
 
     session: Session | None
-    messages_received: int
-    messages_sent: int
+
+    @property
+    def messages_received(self) -> int:
+        """Messages that have come, whole."""
+        ...
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages that were sent, or wait for it."""
+        ...
 
     def say(self, word: object) -> None:
         """Say a command now. Raise `LocalProtocolError` where that is a mistake."""

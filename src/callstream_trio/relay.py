@@ -12,7 +12,7 @@ from collections.abc import Callable
 import trio
 
 from callstream_trio.hub import Hub
-from callstream_trio.link import LinkLimits
+from callstream_trio.link_limits import LinkLimits
 from callstream_trio.tls import Tls
 
 _READ_SIZE = 16384

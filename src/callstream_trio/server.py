@@ -26,7 +26,8 @@ from callstream_trio.guest import Guest, take
 from callstream_trio.handling import Handler, run_handler
 from callstream_trio.hub import Hub, clock
 from callstream_trio.jambonz import JambonzSettings, TicketOffice, Tied, VerbsHandler, has_ticket
-from callstream_trio.link import Link, LinkLimits
+from callstream_trio.link import Link
+from callstream_trio.link_limits import LinkLimits
 from callstream_trio.listen import accept_one, open_listeners
 from callstream_trio.metrics import Metrics
 from callstream_trio.neighbours import Neighbours

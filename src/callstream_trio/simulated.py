@@ -16,7 +16,8 @@ from callstream_core.dialects.asterisk import AsteriskProfile
 from callstream_core.jambonz import JambonzProfile as ControlProfile
 from callstream_trio.dial import DialFailed, DialSettings, open_platform_link
 from callstream_trio.hub import Hub, clock
-from callstream_trio.link import Link, Said
+from callstream_trio.link import Link
+from callstream_trio.owner import Said
 from callstream_trio.report import CallReport
 from callstream_trio.script import Script, key_times
 from callstream_trio.sound import write_heard

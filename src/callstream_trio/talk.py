@@ -15,7 +15,8 @@ from callstream_core.outputs import FramePlayed
 from callstream_core.pacer import Pacer
 from callstream_core.platform_session import PlatformSession
 from callstream_trio.hub import Hub
-from callstream_trio.link import Link, Said
+from callstream_trio.link import Link
+from callstream_trio.owner import Said
 from callstream_trio.report import EchoCheck, Meter, Spread
 from callstream_trio.voice import Voice, said_format
 

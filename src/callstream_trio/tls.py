@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -65,7 +66,7 @@ class Tls:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def encrypt(self, messages: list[bytes]) -> bytes:
+    def encrypt(self, messages: Sequence[bytes]) -> bytes:
         """Return the bytes that say these messages, one record each.
 
         Asterisk takes one message from a record, and leaves the others until more data comes.

@@ -33,8 +33,20 @@ PURE = {
 HEAVY = {"numpy": {"codecs.py", "resample.py"}, "soxr": {"resample.py"}}
 # Each file may import those above its own line, and none beside or below it.
 LAYERS = [
-    {"errors", "limits", "audio", "websocket_rules", "closing", "timers", "framer", "pacer", "flow", "ledger"},
-    {"codecs", "fields", "websocket"},
+    {
+        "errors",
+        "limits",
+        "audio",
+        "websocket_rules",
+        "closing",
+        "timers",
+        "framer",
+        "flow",
+        "ledger",
+        "paced_run",
+        "masking",
+    },
+    {"codecs", "fields", "websocket", "pacer"},
     {"resample"},
     {"events"},
     {"commands", "cadence"},

@@ -30,12 +30,13 @@ def test_audio_comes_out_as_it_went_in(acts: list[bytes | int | None]) -> None:
             outbox.add_audio(act)
         elif size := outbox.next_size():
             assert outbox.next_command() is None
-            packet = outbox.take_packet(act)
-            # By itself it leaves only while more of its piece is behind it.
-            assert (packet is not None) == (act < size)
-            taken += outbox.take_audio(min(act, size)) if packet is None else packet
+            if act < size:
+                piece, at = outbox.lend()
+                outbox.skip(act)
+                taken += piece[at : at + act]
+            else:
+                taken += outbox.take_audio(size)
         else:
-            assert outbox.take_packet(act) is None
             outbox.next_command()
         assert outbox.size == len(fed) - len(taken)
         assert len(outbox) == outbox.pieces + len(list(outbox.commands))
@@ -50,7 +51,7 @@ def test_marks_are_taken_from_among_audio_that_has_left_in_part() -> None:
     outbox.add_audio(b"abcdef")
     outbox.add(mark())
     outbox.add_audio(b"gh")
-    assert outbox.take_packet(2) == b"ab"
+    assert outbox.take_audio(2) == b"ab"
     assert len(outbox.take_marks()) == 1
     assert outbox.take_audio(outbox.next_size()) + outbox.take_audio(outbox.next_size()) == b"cdefgh"
 
@@ -58,7 +59,7 @@ def test_marks_are_taken_from_among_audio_that_has_left_in_part() -> None:
 def test_what_is_cleared_in_part_begins_anew() -> None:
     outbox = Outbox(max_size=1000, max_items=9)
     outbox.add_audio(b"abcdef")
-    outbox.take_packet(2)
+    outbox.take_audio(2)
     outbox.add(mark())
     assert len(outbox.clear()) == 1
     assert (len(outbox), outbox.pieces, outbox.size) == (0, 0, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,33 +65,18 @@ def test_packets_that_come_singly_are_never_rushed(gaps: list[float]) -> None:
 
 
 @QUICK
-@given(wakes=wakes, burst=st.sampled_from([1, 2, 64]), start=st.sampled_from([0.0, 1e6 / 7, -3.3]))
-def test_a_step_is_the_common_case_of_taking(wakes: list[float], burst: int, start: float) -> None:
-    quick, plain = (Pacer(PTIME, max_burst_packets=burst) for _ in range(2))
-    now = start
-    for pacer in (quick, plain):
-        pacer.begin(now)
-    for wait in wakes:
-        now += wait
-        if quick.next_due <= now < quick.alone_until:
-            assert quick.step() == quick.next_due
-            assert plain.take(now, 10**6) == 1
-        else:
-            assert quick.take(now, 10**6) == plain.take(now, 10**6)
-        assert quick.next_due == plain.next_due
-
-
-def test_a_slot_is_alone_until_the_next_one_and_never_after_a_capped_burst() -> None:
-    pacer = Pacer(PTIME, max_burst_packets=2)
-    assert pacer.alone_until == -math.inf
-    pacer.begin(1.0)
-    assert pacer.alone_until == pytest.approx(1.02)
-    assert pacer.step() == pytest.approx(1.02)
-    assert pacer.alone_until == pytest.approx(1.04)
-    assert pacer.take(1.1, 9) == 2
-    assert pacer.alone_until == -math.inf
-    assert pacer.take(1.12, 1) == 1
-    assert pacer.alone_until > pacer.next_due
+@given(counts=st.lists(st.integers(1, 9), max_size=20), start=st.sampled_from([0.0, 1e6 / 7, -3.3]))
+def test_slots_that_are_skipped_are_used_up(counts: list[int], start: float) -> None:
+    skipping, taking = (Pacer(PTIME, max_burst_packets=64) for _ in range(2))
+    for pacer in (skipping, taking):
+        pacer.begin(start)
+    for count in counts:
+        for _ in range(count):
+            assert taking.take(taking.next_due, 1) == 1
+        skipping.skip(count, taking.next_due - 1e-12)
+        # The grid is as it was, and a number that differs in its last digits is on time.
+        assert skipping.take(skipping.next_due, 1) == taking.take(taking.next_due, 1)
+        assert skipping.next_due == taking.next_due
 
 
 def test_early_is_nothing_and_late_is_everything_due() -> None:

@@ -17,7 +17,7 @@ from callstream_core.outputs import Transmit
 from callstream_core.sockets import LinkClosed
 from callstream_trio import Call, Echo, carry
 from callstream_trio.handling import Handler
-from callstream_trio.link import LinkLimits
+from callstream_trio.link_limits import LinkLimits
 from tests.trio.wire import PATIENCE, START
 
 QUICK = LinkLimits(send_timeout=0.1, close_timeout=0.1)

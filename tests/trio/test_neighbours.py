@@ -21,7 +21,7 @@ from callstream_core.jambonz import words as w
 from callstream_trio import Admission, Basic, Hub, Server, ServerSettings
 from callstream_trio.apps import echo
 from callstream_trio.dial import DialFailed, DialSettings, connect
-from callstream_trio.link import LinkLimits
+from callstream_trio.link_limits import LinkLimits
 from callstream_trio.neighbours import Neighbours, Visitor
 from callstream_trio.relay import Relay
 from callstream_trio.server import ServerLimits

@@ -15,7 +15,7 @@ from wsproto.utilities import generate_accept_token
 from callstream_core.websocket import Close, Failure, FrameDecoder, Incoming
 from callstream_trio.call import Call
 from callstream_trio.hub import Hub
-from callstream_trio.link import LinkLimits
+from callstream_trio.link_limits import LinkLimits
 from callstream_trio.server import Handler, Server, ServerLimits, ServerSettings
 from callstream_trio.sinks import Echo
 
