@@ -113,13 +113,13 @@ class AppSession:
     @property
     def room(self) -> int:
         """Bytes of audio that `SendAudio` would take now."""
-        reply = self._recalled
+        reply = self._up_to_date
         return reply.room if reply and c.SendAudio in self._machine.says else 0
 
     @property
     def pending(self) -> int:
         """Bytes of audio that were accepted and not sent yet."""
-        reply = self._recalled
+        reply = self._up_to_date
         return reply.pending if reply else 0
 
     @property
@@ -130,24 +130,25 @@ class AppSession:
     @property
     def latency_debt(self) -> float:
         """Seconds by which the platform's playout has fallen behind its clock since it last ran dry."""
-        reply = self._recalled
+        reply = self._up_to_date
         return reply.ledger.debt if reply else 0.0
 
     def heard(self, now: float) -> float:
         """Return the seconds of our audio that the caller has heard."""
-        reply = self._recalled
+        reply = self._up_to_date
         return reply.heard(now) if reply else 0.0
 
     def backlog(self, now: float) -> float:
         """Return the seconds of audio between us and the caller's ear: waiting here, or sent and not heard."""
-        reply = self._recalled
+        reply = self._up_to_date
         return reply.backlog(now) if reply else 0.0
 
     @property
-    def _recalled(self) -> Reply | None:
-        """The reply stream, up to date; the paced run is over, until the next input lends it anew."""
+    def _up_to_date(self) -> Reply | None:
+        """The reply stream, up to date."""
         if self._reply is not None:
             self._reply.recall()
+            self._reply.lend()
         return self._reply
 
     def next_timeout(self) -> float | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 
 from callstream_core.masking import apply_mask, is_audio_size, ones
@@ -64,6 +65,17 @@ _from_bytes = int.from_bytes
 _NEVER = 2**64
 
 
+# A read of one binary message of the short path: its size, its first bytes up to the key, the pattern of its length.
+_Likeness = tuple[int, bytes, int]
+_NOTHING: _Likeness = (-1, b"", 0)
+
+
+@lru_cache(maxsize=64)
+def _likeness(size: int, head: bytes, words: int) -> _Likeness:
+    """Return what all calls share whose frames are alike."""
+    return size, head, ones(words)
+
+
 class _Broken(Exception):
     """The peer broke a rule; caught in `feed`."""
 
@@ -80,9 +92,7 @@ class FrameDecoder:
     __slots__ = (
         "_awaited",
         "_collected",
-        "_last_head",
-        "_last_ones",
-        "_last_size",
+        "_last",
         "_masked",
         "_max_short",
         "_min_short",
@@ -110,20 +120,18 @@ class FrameDecoder:
         self._pieces = 0
         self._collected: bytearray | None = None
         self._valid = 0
-        # The last read, if it was one binary message of the short path: its size, its first bytes up to the key,
-        # and the pattern of its length.
-        self._last_size = -1
-        self._last_head = b""
-        self._last_ones = 0
+        self._last = _NOTHING
 
     def feed(self, data: bytes) -> list[Incoming]:
         """Return what `data` completes, in order; after `Close` or `Failure` always nothing."""
         if self._awaited:
             data = self._resume(data)
-        elif len(data) == self._last_size and data[:4] == self._last_head:
-            if not self._masked:
-                return [data[4:]]
-            return [(_from_bytes(data[8:]) ^ _from_bytes(data[4:8]) * self._last_ones).to_bytes(len(data) - 8)]
+        else:
+            size, head, pattern = self._last
+            if len(data) == size and data[:4] == head:
+                if not self._masked:
+                    return [data[4:]]
+                return [(_from_bytes(data[8:]) ^ _from_bytes(data[4:8]) * pattern).to_bytes(size - 8)]
         heard: list[Incoming] = []
         position = 0
         end = len(data)
@@ -151,9 +159,7 @@ class FrameDecoder:
     def _remember(self, data: bytes, length: int) -> None:
         """Know the next read by this one, if it is of whole words, as audio is."""
         if is_audio_size(length) and not length % 4:
-            self._last_size = len(data)
-            self._last_head = data[:4]
-            self._last_ones = ones(length >> 2)
+            self._last = _likeness(len(data), data[:4], length >> 2)
 
     def _resume(self, data: bytes) -> bytes:
         """Return the waiting bytes and `data`, or nothing where still too few."""
@@ -223,7 +229,7 @@ class FrameDecoder:
             if message is not None:
                 heard.append(message)
             self._whole = _WHOLE[self._masked] if self._collected is None else ()
-            self._last_size = -1
+            self._last = _NOTHING
         return stop
 
     def _check_lead(self, first: int, second: int) -> None:
@@ -335,27 +341,31 @@ class FrameDecoder:
         return self._decode(opcode, bytes(collected))
 
 
+@lru_cache(maxsize=64)
+def _header(first: int, masked: int, size: int) -> bytes:
+    """Return the beginning of a frame, up to the key. Audio has few sizes, and they come again and again."""
+    if size < 126:
+        return bytes((first, masked | size))
+    if size < 65536:
+        return _MEDIUM.pack(first, masked | 126, size)
+    return _LARGE.pack(first, masked | 127, size)
+
+
 class FrameEncoder:
     """Turn what one end of a WebSocket says into bytes.
 
     `mask` yields four unpredictable bytes at each call; a client must have one, a server must not.
     """
 
-    __slots__ = ("_last_header", "_last_size", "_mask")
+    __slots__ = ("_mask",)
 
     def __init__(self, *, mask: Callable[[], bytes] | None = None) -> None:
         self._mask = mask
-        # Of the last binary message: audio has the same size again and again.
-        self._last_size = -1
-        self._last_header = b""
 
     def message(self, message: str | bytes) -> bytes:
         """Return one unfragmented frame; text heard from a lax decoder goes out as it came."""
         if self._mask is None and type(message) is bytes:
-            if len(message) != self._last_size:
-                self._last_size = len(message)
-                self._last_header = self._header(_FIN | _BINARY, len(message))
-            return self._last_header + message
+            return _header(_FIN | _BINARY, 0, len(message)) + message
         if isinstance(message, str):
             return self._frame(_FIN | _TEXT, message.encode("utf-8", "surrogateescape"))
         return self._frame(_FIN | _BINARY, message)
@@ -379,16 +389,8 @@ class FrameEncoder:
             payload = code.to_bytes(2) + cut.decode("utf-8", "ignore").encode()
         return self._frame(_FIN | _CLOSE, payload)
 
-    def _header(self, first: int, size: int) -> bytes:
-        masked = 0 if self._mask is None else _MASKED
-        if size < 126:
-            return bytes((first, masked | size))
-        if size < 65536:
-            return _MEDIUM.pack(first, masked | 126, size)
-        return _LARGE.pack(first, masked | 127, size)
-
     def _frame(self, first: int, payload: bytes) -> bytes:
-        header = self._header(first, len(payload))
+        header = _header(first, 0 if self._mask is None else _MASKED, len(payload))
         if self._mask is None:
             return header + payload
         key = self._mask()

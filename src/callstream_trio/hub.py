@@ -17,6 +17,7 @@ import trio
 
 from callstream_trio.deadlines import NEVER, Deadlines, Timed
 from callstream_trio.poller import WRITABLE, Poller, make_poller
+from callstream_trio.rest import Rest
 from callstream_trio.wake import WakeTimer
 
 _log = structlog.get_logger("callstream.hub")
@@ -44,8 +45,8 @@ class Served(Timed, Protocol):
 class Hub:
     """Serves links: `gather_from` and more are gathered on a tick; below `react_below`, each is answered at once.
 
-    While gathering, it wakes for deadlines between two ticks, too, but no sooner than `rest` after it woke last, and
-    with many calls `rest_per_call` for each of them: a turn costs some 60 microseconds, whatever there is to do.
+    While gathering, it wakes for deadlines between two ticks, too, but no sooner than `rest` after it woke last, or
+    later than that if the processor is busy: see `Rest`.
     """
 
     def __init__(
@@ -54,20 +55,20 @@ class Hub:
         gather_from: int = 48,
         react_below: int = 32,
         tick: float = 0.002,
-        rest: float = 0.00035,
-        rest_per_call: float = 0.0000007,
+        rest: float = 0.00025,
     ) -> None:
         self.gather_from = gather_from
         self.react_below = react_below
         self.tick = tick
-        self.rest = rest
-        self.rest_per_call = rest_per_call
+        self.rest = Rest(rest, tick)
         self.is_gathering = False
         self.turns = 0
         """How often it has woken."""
         self.dropped = 0
         """How many calls it dropped because something inside them failed."""
-        self._served: dict[int, Served] = {}
+        # By descriptor. Those are small and used again, so that a list has few gaps, and takes no search.
+        self._served: list[Served | None] = []
+        self._count = 0
         self._deadlines = Deadlines()
         self._poller: Poller | None = None
         self._timer: WakeTimer | None = None
@@ -81,7 +82,10 @@ class Hub:
         self._wanted_writes: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._served)
+        return self._count
+
+    def _served_at(self, fd: int) -> Served | None:
+        return self._served[fd] if fd < len(self._served) else None
 
     @asynccontextmanager
     async def running(
@@ -122,30 +126,33 @@ class Hub:
             self._poller.add(fd)
         else:
             self._watch(fd, False)
+        self._served += [None] * (fd + 1 - len(self._served))
         self._served[fd] = served
-        if not self.is_gathering and len(self._served) >= self.gather_from:
+        self._count += 1
+        if not self.is_gathering and self._count >= self.gather_from:
             self._set_gathering(True)
 
     def remove(self, served: Served) -> None:
         """Forget a socket, before it is closed."""
         fd = served.fileno()
         served.scheduled = None
-        if self._served.get(fd) is not served:
+        if self._served_at(fd) is not served:
             return
-        del self._served[fd]
+        self._served[fd] = None
+        self._count -= 1
         self._wanted_writes.discard(fd)
         if self._poller:
             self._poller.remove(fd)
         else:
             self._unwatch(fd, False)
             self._unwatch(fd, True)
-        if self.is_gathering and len(self._served) < self.react_below:
+        if self.is_gathering and self._count < self.react_below:
             self._set_gathering(False)
 
     def want_write(self, served: Served, wanted: bool) -> None:
         """Ask for `handle_writable`, or no longer."""
         fd = served.fileno()
-        if wanted == (fd in self._wanted_writes) or fd not in self._served:
+        if wanted == (fd in self._wanted_writes) or self._served_at(fd) is None:
             return
         if wanted:
             self._wanted_writes.add(fd)
@@ -190,15 +197,17 @@ class Hub:
         """Serve everything that is ready, then everything that is due."""
         self.turns += 1
         self._is_turning = True
-        self._rested = now + min(max(self.rest, len(self._served) * self.rest_per_call), self.tick)
+        self.rest.look(now)
+        self._rested = now + self.rest.seconds
         timer = self._timer
         timer_fd = timer.fileno() if timer else -1
         has_rung = False
-        served_by = self._served
         for fd, event in self._poller.ready() if self._poller else ():
-            served = served_by.get(fd)
+            if fd == timer_fd:
+                has_rung = True
+                continue
+            served = self._served[fd]
             if served is None:
-                has_rung = has_rung or fd == timer_fd
                 continue
             try:
                 if event != WRITABLE:
@@ -275,7 +284,7 @@ class Hub:
             # Once cancelled, the number may belong to another socket already.
             while not scope.cancel_called:
                 await wait(fd)
-                served = self._served.get(fd)
+                served = self._served_at(fd)
                 if served is None:
                     return
                 try:

@@ -207,7 +207,11 @@ class Link(Wire):
         """Let the session do what is due; enforce the link's own deadlines."""
         paced = self._paced
         if paced is not None and not self._close_sent and (packet := paced.take(now)) is not None:
-            self._write((self._encoder.message(packet),), now)
+            frame = self._encoder.message(packet)
+            if self._tls is None:
+                self._push(frame, now)
+            else:
+                self._write((frame,), now)
             if not self.is_gone:
                 self._hub.schedule(self, paced.due)
             return

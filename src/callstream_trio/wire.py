@@ -78,8 +78,10 @@ class Wire(ABC):
         return data
 
     def _write(self, pieces: Sequence[bytes], now: float) -> None:
-        """Send what the socket takes, and keep the rest."""
-        data = b"".join(pieces) if self._tls is None else self._tls.encrypt(pieces)
+        """Send messages, as far as the socket takes them, and keep the rest."""
+        self._push(b"".join(pieces) if self._tls is None else self._tls.encrypt(pieces), now)
+
+    def _push(self, data: bytes, now: float) -> None:
         waiting = self._unsent
         if waiting is None:
             sent = self._send(data, now)
