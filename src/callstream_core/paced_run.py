@@ -13,9 +13,9 @@ ON_TIME = 1e-6
 
 
 @lru_cache(maxsize=64)
-def _patience(ptime: float) -> float:
-    """Return for how long a packet that is due is the only one: the same number for all calls that are alike."""
-    return ptime * (1 - ON_TIME)
+def _patience(ptime: float, max_burst: int) -> float:
+    """Return for how long no more packets are due than may leave at once: one number for all calls that are alike."""
+    return ptime * (max_burst - ON_TIME)
 
 
 class PacedRun:
@@ -41,7 +41,9 @@ class PacedRun:
         self._size = 0
         self._ptime = self._patience = 0.0
 
-    def begin(self, audio: bytes, first: int, *, size: int, most: int, due: float, ptime: float, dry_at: float) -> None:
+    def begin(
+        self, audio: bytes, first: int, *, size: int, most: int, due: float, ptime: float, max_burst: int, dry_at: float
+    ) -> None:
         """Lend up to `most` packets of `size` bytes, from `first` on; the first of them is `due`."""
         self.due = due
         self.dry_at = dry_at
@@ -50,7 +52,7 @@ class PacedRun:
         self._first = first
         self._size = size
         self._ptime = ptime
-        self._patience = _patience(ptime)
+        self._patience = _patience(ptime, max_burst)
 
     def end(self) -> int:
         """Take back what has not left; return how many packets have."""
@@ -67,7 +69,10 @@ class PacedRun:
         return self._before + self.taken
 
     def take(self, now: float) -> bytes | None:
-        """Return the packet that is due; None where none is, or more than one: then it is for the session to decide."""
+        """Return a packet that is due; None where none is, or so many that the session must decide.
+
+        Late, there are several, one at each call, until `due` lies ahead.
+        """
         due, taken = self.due, self.taken
         if now < due or now >= due + self._patience or taken == self._most:
             return None

@@ -419,6 +419,7 @@ class Reply:
                 most=most,
                 due=due,
                 ptime=pacer.ptime,
+                max_burst=pacer.max_burst_packets,
                 dry_at=self.ledger.dry_at,
             )
 

@@ -22,6 +22,9 @@ from callstream_trio.wake import WakeTimer
 
 _log = structlog.get_logger("callstream.hub")
 
+# How many sockets are served before the next look at what is due.
+_LOT = 32
+
 clock = time.monotonic
 """The clock of all sessions in the shell: seconds, never backwards."""
 
@@ -202,10 +205,16 @@ class Hub:
         timer = self._timer
         timer_fd = timer.fileno() if timer else -1
         has_rung = False
+        count = 0
         for fd, event in self._poller.ready() if self._poller else ():
             if fd == timer_fd:
                 has_rung = True
                 continue
+            count += 1
+            if not count % _LOT:
+                # What is heard can wait, what is said cannot.
+                now = clock()
+                self._serve_deadlines(now)
             served = self._served[fd]
             if served is None:
                 continue

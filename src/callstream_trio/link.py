@@ -208,10 +208,14 @@ class Link(Wire):
         paced = self._paced
         if paced is not None and not self._close_sent and (packet := paced.take(now)) is not None:
             frame = self._encoder.message(packet)
-            if self._tls is None:
+            if paced.due > now and self._tls is None:
                 self._push(frame, now)
             else:
-                self._write((frame,), now)
+                # We are late: there may be more.
+                frames = [frame]
+                while (packet := paced.take(now)) is not None:
+                    frames.append(self._encoder.message(packet))
+                self._write(frames, now)
             if not self.is_gone:
                 self._hub.schedule(self, paced.due)
             return

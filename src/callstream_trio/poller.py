@@ -37,7 +37,8 @@ class Poller(Protocol):
 
 WRITABLE = 4
 """That a descriptor can be written, and nothing more: EPOLLOUT."""
-_MAX_READY = 4096
+# Of one turn, so that other tasks have theirs.
+_MAX_READY = 512
 
 if sys.platform == "linux":
 

@@ -109,10 +109,17 @@ def test_a_stream_leaves_without_the_session() -> None:
     assert session.handle_timeout(due) == [Transmit(bytes([9]) * 160)]
 
 
-def test_two_packets_due_at_once_are_for_the_session() -> None:
+def test_packets_that_are_late_leave_one_by_one() -> None:
     session = _streaming(10)
-    assert session.paced.take(0.0401) is None
-    assert len(session.handle_timeout(0.0401)) == 2
+    assert [session.paced.take(0.0601) for _ in range(4)] == [*(bytes([number]) * 160 for number in (1, 2, 3)), None]
+    assert session.paced.due == pytest.approx(0.08)
+
+
+def test_more_than_may_leave_at_once_are_for_the_session() -> None:
+    session = _streaming(100)
+    late = 0.02 * 65 + 0.001
+    assert session.paced.take(late) is None
+    assert len(session.handle_timeout(late)) == 64
 
 
 def test_a_run_ends_before_another_deadline() -> None:
