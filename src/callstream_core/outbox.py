@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from callstream_core.marks import Ordered
 
+# Bytes of a piece that others may join: whoever sends frame by frame has them copied, and not too often.
+_MAX_JOINED = 65536
+
 
 class Outbox:
     """A queue of audio and ordered commands. Its owner asks for `room` first: nothing is refused here.
@@ -46,11 +49,17 @@ class Outbox:
             return 0
         return max(self._max_size - self.size, 0)
 
-    def add_audio(self, audio: bytes) -> None:
-        """Append a piece of audio."""
-        self._items.append(audio)
-        self.pieces += 1
+    def add_audio(self, audio: bytes, *, joins: bool = False) -> None:
+        """Append a piece of audio; one that `joins` becomes part of the piece before it, while that is short."""
+        items = self._items
         self.size += len(audio)
+        if joins and items and type(last := items[-1]) is bytes and len(last) + len(audio) <= _MAX_JOINED:
+            if len(items) == 1 and self._at:
+                last, self._at = last[self._at :], 0
+            items[-1] = last + audio
+        else:
+            items.append(audio)
+            self.pieces += 1
 
     def add(self, command: Ordered) -> None:
         """Append a command."""

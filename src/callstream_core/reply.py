@@ -35,6 +35,7 @@ class Reply:
         "_framer",
         "_heard_before",
         "_is_blocked",
+        "_is_cut",
         "_limits",
         "_outbox",
         "_pacer",
@@ -88,8 +89,9 @@ class Reply:
         self._pacer: Pacer | None = None
         if capabilities.clock is Clock.APP:
             self._pacer = Pacer(ptime, max_burst_packets=self._limits.max_burst_packets)
-        is_cut = self._pacer is not None and not self.audio.is_packets
-        self._piece = frame_size if is_cut else self.max_message
+        # Paced, audio leaves frame by frame, however it came.
+        self._is_cut = self._pacer is not None and not self.audio.is_packets
+        self._piece = frame_size if self._is_cut else self.max_message
         self.ledger = Ledger(1 / ptime if self._pacer else frame_size / ptime)
         self.flow = Flow(
             send_ahead=self._settings.send_ahead,
@@ -184,7 +186,7 @@ class Reply:
         if self._pacer is not None and not self._outbox.pieces:
             self._pacer.begin(now)
         before = self._units
-        self._outbox.add_audio(audio)
+        self._outbox.add_audio(audio, joins=self._is_cut)
         self.ledger.accepted += self._units - before
 
     def end_utterance(self, now: float, out: list[Output]) -> None:

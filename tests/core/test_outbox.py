@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +18,10 @@ def mark(name: str = "m") -> Ordered:
 acts = st.lists(st.one_of(st.binary(min_size=1, max_size=99), st.none(), st.integers(1, 50)), max_size=40)
 
 
+@pytest.mark.parametrize("joins", [False, True])
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(acts=acts)
-def test_audio_comes_out_as_it_went_in(acts: list[bytes | int | None]) -> None:
+def test_audio_comes_out_as_it_went_in(joins: bool, acts: list[bytes | int | None]) -> None:
     outbox = Outbox(max_size=10**6, max_items=10**6)
     fed, taken = b"", b""
     for act in acts:
@@ -27,7 +29,7 @@ def test_audio_comes_out_as_it_went_in(acts: list[bytes | int | None]) -> None:
             outbox.add(mark())
         elif isinstance(act, bytes):
             fed += act
-            outbox.add_audio(act)
+            outbox.add_audio(act, joins=joins)
         elif size := outbox.next_size():
             assert outbox.next_command() is None
             if act < size:
@@ -44,6 +46,24 @@ def test_audio_comes_out_as_it_went_in(acts: list[bytes | int | None]) -> None:
         taken += outbox.take_audio(size) if size else b""
     assert taken == fed
     assert (len(outbox), outbox.pieces, outbox.size) == (0, 0, 0)
+
+
+def test_short_pieces_join_and_long_ones_do_not() -> None:
+    outbox = Outbox(max_size=10**6, max_items=9)
+    for _ in range(5):
+        outbox.add_audio(bytes(20_000), joins=True)
+    assert (outbox.pieces, outbox.next_size(), outbox.size) == (2, 60_000, 100_000)
+    outbox.take_audio(50_000)
+    # What has left makes no room for more before it: only the last piece grows.
+    outbox.add_audio(bytes(1000), joins=True)
+    assert (outbox.pieces, outbox.next_size()) == (2, 10_000)
+    outbox.take_audio(10_000)
+    outbox.take_audio(40_000)
+    outbox.add_audio(bytes(1000), joins=True)
+    assert (outbox.pieces, outbox.next_size(), outbox.lend()) == (1, 2000, (bytes(2000), 0))
+    outbox.add(mark())
+    outbox.add_audio(bytes(10), joins=True)
+    assert outbox.pieces == 2
 
 
 def test_marks_are_taken_from_among_audio_that_has_left_in_part() -> None:
