@@ -119,8 +119,7 @@ class AppSession:
     @property
     def pending(self) -> int:
         """Bytes of audio that were accepted and not sent yet."""
-        reply = self._up_to_date
-        return reply.pending if reply else 0
+        return self._reply.pending - self.paced.gone if self._reply else 0
 
     @property
     def is_flow_paused(self) -> bool:

@@ -64,6 +64,11 @@ class PacedRun:
         return taken
 
     @property
+    def gone(self) -> int:
+        """How many bytes of what is lent have left."""
+        return self.taken * self._size
+
+    @property
     def count(self) -> int:
         """How many packets have ever left from here."""
         return self._before + self.taken
