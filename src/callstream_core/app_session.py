@@ -10,6 +10,7 @@ from callstream_core import events as e
 from callstream_core.audio import lower_minus_one, may_have_minus_one
 from callstream_core.closing import ABNORMAL, NO_CODE, is_clean, reason_of
 from callstream_core.dialect import Capabilities, Codec, Dialect
+from callstream_core.early_audio import EarlyAudio
 from callstream_core.errors import Malformed, Unsupported
 from callstream_core.inquiries import Inquiries
 from callstream_core.limits import Limits, PlayoutSettings
@@ -18,6 +19,7 @@ from callstream_core.outputs import CloseLink, Output, Transmit
 from callstream_core.paced_run import PacedRun
 from callstream_core.player import Player
 from callstream_core.reply import Reply
+from callstream_core.sign_of_life import SignOfLife
 from callstream_core.timers import NEVER, Timer, TimerTable
 from callstream_core.tracks import Tracks
 from callstream_core.wording import Wording
@@ -31,28 +33,9 @@ class AppSession:
     """
 
     __slots__ = (
-        "_codec",
-        "_early",
-        "_end",
-        "_hears_raw",
-        "_hears_samples",
-        "_initiator",
-        "_machine",
-        "_max_silence",
-        "_now",
-        "_player",
-        "_reply",
-        "_spoke_at",
-        "_timers",
-        "_tracks",
-        "_wording",
-        "counters",
-        "dialect",
-        "limits",
-        "opened",
-        "paced",
-        "settings",
-    )
+        "_alive", "_codec", "_early", "_end", "_initiator", "_machine", "_now", "_player", "_reply", "_sample_size",
+        "_timers", "_tracks", "_wording", "counters", "dialect", "limits", "opened", "paced", "settings",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,17 +64,14 @@ class AppSession:
         self._player: Player | None = None
         self._reply: Reply | None = None
         self._tracks: Tracks | None = None
-        self._hears_raw = False
-        # Bytes of a sample, where messages of whole samples are heard raw and others are not.
-        self._hears_samples = 0
-        self._spoke_at = float("-inf")
-        self._max_silence = float("inf")
-        self._early: list[bytes] = []
+        # Bytes of a sample, where messages of whole samples are audio as they are; else 0.
+        self._sample_size = 0
+        self._alive = SignOfLife(self._timers)
+        self._early = EarlyAudio(self.limits, self.counters)
         self._initiator: e.Side | None = None
         self._end = ""
         if now is not None:
-            patience = self.capabilities.quiet_opening or self.limits.opening_timeout
-            self._timers.set(Timer.OPENING, now + patience)
+            self._timers.set(Timer.OPENING, now + (self.capabilities.quiet_opening or self.limits.opening_timeout))
 
     # What anybody may read
 
@@ -159,14 +139,13 @@ class AppSession:
 
     def receive(self, message: str | bytes, now: float) -> list[Output]:
         """Take one message from the platform."""
-        if type(message) is bytes and (
-            self._hears_raw or (self._hears_samples and message and not len(message) % self._hears_samples)
-        ):
+        size = self._sample_size
+        if size and type(message) is bytes and (size == 1 or (message and not len(message) % size)):
             return [e.AudioReceived(message)]
         now = self._begin_input(now)
         out: list[Output] = []
         if self.state is State.OPENING and isinstance(message, bytes) and self.capabilities.is_raw:
-            self._keep_early(message)
+            self._early.keep(message)
         elif self.state is not State.CLOSED:
             try:
                 if len(message) > self.limits.max_text and isinstance(message, str):
@@ -231,34 +210,19 @@ class AppSession:
         if self.counters["misbehaved"] > self.limits.max_misbehaviour:
             self._close(1002, "too many broken messages", out)
 
-    def _keep_early(self, audio: bytes) -> None:
-        kept = sum(map(len, self._early))
-        if kept + len(audio) > self.limits.max_early_audio or len(self._early) >= self.limits.max_early_messages:
-            self.counters["early_audio_dropped"] += 1
-        else:
-            # Drivers up to 22.7 let audio overtake the opening message (asterisk#1712).
-            self.counters["early_audio_kept"] += 1
-            self._early.append(audio)
-
     def _open(self, event: e.SessionOpened, now: float, out: list[Output]) -> None:
         self.opened = event
         self._timers.cancel(Timer.OPENING)
         out.append(event)
         if event.reply_format is not None:
             self._reply = Reply(
-                event.reply_format,
-                self.capabilities,
-                limits=self.limits,
-                settings=self.settings,
-                timers=self._timers,
-                run=self.paced,
+                event.reply_format, self.capabilities, self.limits, self.settings, self._timers, self.paced
             )
             self._reply.pump(now, [])
             self._player = Player(self._reply, self._wording, Inquiries(self.limits, self._timers), self.counters)
         if self.capabilities.has_tracks:
             self._tracks = Tracks(self.capabilities, self.counters)
-        early, self._early = self._early, []
-        out.extend(map(e.AudioReceived, early))
+        out.extend(map(e.AudioReceived, self._early.take()))
         if self.capabilities.unusable is not None:
             self._decline(self.capabilities.unusable, now, out)
         elif self.state is not State.RINGING:
@@ -270,15 +234,11 @@ class AppSession:
         """Let media flow."""
         self._timers.cancel(Timer.DECISION)
         self._settle_hearing()
-        if self.capabilities.heartbeat is not None:
-            self._max_silence = self.capabilities.heartbeat
-            self._timers.set(Timer.HEARTBEAT, now + self._max_silence)
+        self._alive.begin(self.capabilities.heartbeat, now)
 
     def _settle_hearing(self) -> None:
         can = self.capabilities
-        is_raw = can.is_raw and e.AudioReceived in self._machine.hears
-        self._hears_raw = is_raw and can.sample_size == 1
-        self._hears_samples = can.sample_size if is_raw and can.sample_size > 1 else 0
+        self._sample_size = can.sample_size if can.is_raw and e.AudioReceived in self._machine.hears else 0
 
     def receive_close(self, code: int | None, now: float, reason: str = "") -> list[Output]:
         """Take the end of the WebSocket: its close code, 1005 for a close without one, None for a lost connection."""
@@ -292,8 +252,8 @@ class AppSession:
             out.append(CloseLink(None if code == NO_CODE else code))
         if self.state is State.RINGING and is_clean(code):
             self._end = "the caller gave up before the answer"
-        clean = is_clean(code) or self.state is State.ENDING
-        self._finish(code, reason, self._initiator or e.Side.PLATFORM, clean, out)
+        is_expected = is_clean(code) or self.state is State.ENDING
+        self._finish(code, reason, self._initiator or e.Side.PLATFORM, is_expected, out)
         return out
 
     def fail(self, code: int, reason: str, now: float) -> list[Output]:
@@ -345,7 +305,7 @@ class AppSession:
             if kind is c.Answer:
                 self._begin(now)
         if out and isinstance(out[0], Transmit):
-            self._spoke_at = now
+            self._alive.spoke_at = now
         self._hang_up_if_finished(now, out)
         return self._end_input(out)
 
@@ -407,20 +367,12 @@ class AppSession:
             elif timer is Timer.DECISION:
                 self._decline(f"not answered within {self.limits.decision_timeout:g} s", now, out)
             elif timer is Timer.HEARTBEAT:
-                self._keep_alive(now, out)
+                if self._alive.is_due(now, self._reply.ledger.sent_at if self._reply else self._alive.spoke_at):
+                    out.extend(map(Transmit, self._wording.say(c.KeepAlive())))
             elif self._player and self.state is not State.CLOSED:
                 Player.due[timer](self._player, now, out)
         self._hang_up_if_finished(now, out)
         return self._end_input(out)
-
-    def _keep_alive(self, now: float, out: list[Output]) -> None:
-        """Show that we are there, unless something else has shown it lately."""
-        played_at = self._reply.ledger.sent_at if self._reply else self._spoke_at
-        spoke_at = max(self._spoke_at, played_at)
-        if spoke_at + self._max_silence <= now:
-            out.extend(map(Transmit, self._wording.say(c.KeepAlive())))
-            self._spoke_at = spoke_at = now
-        self._timers.set(Timer.HEARTBEAT, spoke_at + self._max_silence)
 
     # The end
 
@@ -433,7 +385,7 @@ class AppSession:
             self._player.close(self._now, out)
         if self._tracks:
             self._tracks.close(reason_of(code, reason), out)
-        self._early.clear()
+        self._early.take()
         self._timers.clear()
         self._machine.move(State.CLOSED)
         self._settle_hearing()

@@ -147,6 +147,13 @@ class Ledger:
             self.dry_at = now + backlog
         self.debt = max(self.debt + slip, 0.0) if backlog > 0 else 0.0
 
+    def passed(self, position: int, now: float) -> None:
+        """Correct the clock: the platform has played up to `position`, and may have played on since."""
+        if (self.sent - position) / self.rate < self.backlog(now):
+            self.acknowledge(position, now)
+        else:
+            self.acknowledged = max(self.acknowledged, position)
+
     def heard_to(self, position: int) -> int:
         """Return the units that were played when playout stood at `position`."""
         return position - self._skipped

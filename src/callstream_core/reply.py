@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from callstream_core import events as e
-from callstream_core.audio import AudioFormat, lower_minus_one
+from callstream_core.audio import AudioFormat
 from callstream_core.dialect import Capabilities, Clock, Support
 from callstream_core.errors import LocalProtocolError, PendingAudioFull
-from callstream_core.flow import Flow
 from callstream_core.framer import Framer
-from callstream_core.ledger import Clearing, Ledger
+from callstream_core.ledger import Clearing
 from callstream_core.limits import Limits, PlayoutSettings
 from callstream_core.marks import Ordered, Questions
 from callstream_core.outbox import Outbox
-from callstream_core.outputs import Output, Transmit
+from callstream_core.outputs import Output
 from callstream_core.paced_run import PacedRun
-from callstream_core.pacer import Pacer
-from callstream_core.timers import NEVER, Timer, TimerTable
-
-# Audio is sent again when this part of the send-ahead, or this many seconds, was played: not for every frame.
-_REFILL = 0.25
-# Where floats leave a packet due at the present moment: a handled timeout must move.
-_SOON = 1e-3
+from callstream_core.senders import AheadSender, PacedSender, Parts, Sender
+from callstream_core.timers import Timer, TimerTable
 
 
 class Reply:
@@ -35,12 +29,10 @@ class Reply:
         "_framer",
         "_heard_before",
         "_is_blocked",
-        "_is_cut",
         "_limits",
         "_outbox",
-        "_pacer",
-        "_piece",
         "_run",
+        "_sender",
         "_settings",
         "_timers",
         "audio",
@@ -59,7 +51,6 @@ class Reply:
         self,
         audio: AudioFormat,
         capabilities: Capabilities,
-        *,
         limits: Limits,
         settings: PlayoutSettings,
         timers: TimerTable,
@@ -82,23 +73,22 @@ class Reply:
 
     def _set_capabilities(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
-        self.avoids_minus_one = capabilities.mistakes_minus_one
         self.credit = 0
-        ptime, frame_size = self.audio.ptime, self.frame_size
-        self.max_message = max(capabilities.max_message // frame_size * frame_size, frame_size)
-        self._pacer: Pacer | None = None
-        if capabilities.clock is Clock.APP:
-            self._pacer = Pacer(ptime, max_burst_packets=self._limits.max_burst_packets)
-        # Paced, audio leaves frame by frame, however it came.
-        self._is_cut = self._pacer is not None and not self.audio.is_packets
-        self._piece = frame_size if self._is_cut else self.max_message
-        self.ledger = Ledger(1 / ptime if self._pacer else frame_size / ptime)
-        self.flow = Flow(
-            send_ahead=self._settings.send_ahead,
-            max_queue=capabilities.max_queue,
-            ptime=ptime,
-            rate=self.ledger.rate,
+        sender = PacedSender if capabilities.clock is Clock.APP else AheadSender
+        self._sender: Sender = sender(
+            Parts(
+                audio=self.audio,
+                capabilities=capabilities,
+                outbox=self._outbox,
+                questions=self.questions,
+                timers=self._timers,
+                settings=self._settings,
+                limits=self._limits,
+                run=self._run,
+            )
         )
+        self.ledger, self.flow = self._sender.ledger, self._sender.flow
+        self.avoids_minus_one, self.max_message = self._sender.avoids_minus_one, self._sender.max_message
 
     def adopt(self, capabilities: Capabilities, now: float, out: list[Output]) -> None:
         """Work by these capabilities from now on: the platform turned out to do less than it seemed to."""
@@ -111,9 +101,8 @@ class Reply:
         self.questions.emulate(self.ledger.sent)
         for command in self._outbox.commands:
             command.emulate()
-        self.ledger.accepted = self.ledger.sent + self._units
-        if self._pacer is not None:
-            self._pacer.begin(now)
+        self.ledger.accepted = self.ledger.sent + self._sender.waiting
+        self._sender.resume(now)
         self.pump(now, out)
         self.questions.watch(self.ledger)
 
@@ -139,16 +128,6 @@ class Reply:
         """True when the platform itself has told what became of everything sent."""
         return self.ledger.is_settled and not self.questions
 
-    @property
-    def _units(self) -> int:
-        """What waits here, in the ledger's units."""
-        return self._packets if self._pacer else self._outbox.size
-
-    @property
-    def _packets(self) -> int:
-        """How many messages wait here, where each has a turn of its own."""
-        return self._outbox.pieces if self.audio.is_packets else self._outbox.size // self.frame_size
-
     def heard(self, now: float) -> float:
         """Return the seconds that were heard: no further than the first mark that the platform has not answered."""
         return self._heard_before + self.ledger.heard_to(self._position(now)) / self.ledger.rate
@@ -158,7 +137,7 @@ class Reply:
 
     def backlog(self, now: float) -> float:
         """Return the seconds of audio that wait here, or were sent and are not heard."""
-        return self.ledger.backlog(now) + self._units / self.ledger.rate
+        return self.ledger.backlog(now) + self._sender.waiting / self.ledger.rate
 
     # What the application wants
 
@@ -183,18 +162,16 @@ class Reply:
     def _enqueue(self, audio: bytes, now: float) -> None:
         if not audio:
             return
-        if self._pacer is not None and not self._outbox.pieces:
-            self._pacer.begin(now)
-        before = self._units
-        self._outbox.add_audio(audio, joins=self._is_cut)
-        self.ledger.accepted += self._units - before
+        before = self._sender.waiting
+        self._sender.add(audio, now)
+        self.ledger.accepted += self._sender.waiting - before
 
     def end_utterance(self, now: float, out: list[Output]) -> None:
         """Pad the last frame with silence, and begin to count anew what is heard."""
         self._enqueue(self._framer.finish(self.audio.silence(1)), now)
         self._enqueue(self.filling(), now)
         self._filled_to = self.ledger.accepted
-        self.ledger.end_utterance(self._units)
+        self.ledger.end_utterance(self._sender.waiting)
         self.pump(now, out)
 
     def filling(self) -> bytes:
@@ -202,7 +179,7 @@ class Reply:
         can, rate = self.capabilities, self.ledger.rate
         if not can.holds_back or self.ledger.accepted == self._filled_to:
             return b""
-        seconds = max(can.holds_back, can.holds_first - (self.ledger.sent + self._units) / rate)
+        seconds = max(can.holds_back, can.holds_first - (self.ledger.sent + self._sender.waiting) / rate)
         return self.audio.silent_frames(seconds)
 
     def takes_mark(self, most: int | None) -> bool:
@@ -252,8 +229,7 @@ class Reply:
     def _release(self, now: float, out: list[Output]) -> None:
         if not self.is_paused and not self._is_blocked:
             self.ledger.release(now)
-            if self._pacer is not None:
-                self._pacer.resume(now)
+            self._sender.resume(now)
             self.pump(now, out)
             self.questions.watch(self.ledger)
 
@@ -262,9 +238,9 @@ class Reply:
 
         `is_told`: the session tells the platform, whose queue is empty then.
         """
-        leftover = 1 if self._pacer and self._framer.leftover else self._framer.leftover
+        leftover = self._sender.units(self._framer.leftover)
         self.ledger.accepted += leftover
-        clearing = self.ledger.clear(self._units + leftover, self._position(now), now)
+        clearing = self.ledger.clear(self._sender.waiting + leftover, self._position(now), now)
         self._framer.take()
         self._filled_to = self.ledger.accepted
         told = is_told and self.capabilities.answers_cleared
@@ -324,8 +300,7 @@ class Reply:
         if not self.flow.is_paused:
             return False
         self.flow.is_paused = False
-        if self._pacer is not None:
-            self._pacer.resume(now)
+        self._sender.resume(now)
         out.append(e.FlowResumed())
         return True
 
@@ -337,7 +312,11 @@ class Reply:
 
     def drained(self, now: float, out: list[Output]) -> None:
         """Take the platform's word that it has nothing left to play."""
-        self._acknowledge(self.questions.drained(self.ledger.position(now), out), now, out)
+        position = self.questions.drained(self.ledger.position(now), out)
+        if position is not None:
+            self.ledger.passed(position, now)
+            self.pump(now, out)
+            self.questions.watch(self.ledger)
 
     def _acknowledge(self, position: int | None, now: float, out: list[Output]) -> None:
         if position is not None:
@@ -353,7 +332,7 @@ class Reply:
 
     def queued_units(self, report: e.StatusReported) -> int:
         """Return the platform's queue level in the ledger's units."""
-        return report.queue_length * (1 if self._pacer else self.frame_size)
+        return self._sender.of_frames(report.queue_length)
 
     # Sending
 
@@ -365,89 +344,22 @@ class Reply:
             return
         is_withheld = self.is_paused and self.capabilities.pause is Support.EMULATED
         if outbox and not self.flow.is_paused and not is_withheld:
-            if self._pacer is None:
-                self._send_ahead(now, out)
-            else:
-                self._send_due(self._pacer, now, out)
+            self._sender.send(now, out)
         if not outbox:
             self._timers.cancel(Timer.PUMP)
-            if self._pacer is None and not self._framer.leftover and not is_withheld:
+            if not self._framer.leftover and not is_withheld:
                 # Whole frames only: the fast path sends what it is given.
-                self.credit = self._room(now)
+                self.credit = self._sender.credit(now)
         if outbox or self.flow.is_paused or self.ledger.backlog(now) > 0:
             self._watch_status(now)
 
-    def _room(self, now: float) -> int:
-        return self.flow.room(self.ledger.unheard(now))
-
-    def _send_ahead(self, now: float, out: list[Output]) -> None:
-        room = self._room(now)
-        while waiting := self._next_size(now, out):
-            piece = min(waiting, self._piece)
-            size = min(piece, room // self.frame_size * self.frame_size)
-            if size:
-                self._transmit(size, size, now, out)
-                room -= size
-            if size < piece:
-                self._watch_room(now)
-                return
-
-    def _watch_room(self, now: float) -> None:
-        ahead = self.flow.max_ahead / self.ledger.rate
-        if not self.ledger.is_held:
-            wait = self.ledger.backlog(now) - ahead + min(ahead * _REFILL, _REFILL)
-            self._timers.set(Timer.PUMP, now + max(wait, self.audio.ptime))
-
-    def _send_due(self, pacer: Pacer, now: float, out: list[Output]) -> None:
-        count = pacer.take(now, self._packets) if self._outbox.pieces else 0
-        while waiting := self._next_size(now, out):
-            if not count:
-                self._timers.set(Timer.PUMP, pacer.next_due if pacer.next_due > now else now + _SOON)
-                return
-            count -= 1
-            self._transmit(min(waiting, self._piece), 1, now, out)
-
     def lend(self) -> None:
-        """Let packets leave by the clock alone, while that is all there is to do: until `recall`."""
-        pacer, due = self._pacer, self._timers.pump
-        if pacer is None or due != pacer.next_due or pacer.is_resting or self.avoids_minus_one:
-            return
-        # Not the last packet of a piece: what comes behind it is for us to say. Nothing else may be due before them.
-        most = min((self._outbox.next_size() - 1) // self._piece, self._timers.before_others(due, pacer.ptime))
-        if most > 0:
-            self._run.begin(
-                *self._outbox.lend(),
-                size=self._piece,
-                most=most,
-                due=due,
-                ptime=pacer.ptime,
-                max_burst=pacer.max_burst_packets,
-                dry_at=self.ledger.dry_at,
-            )
+        """Let packets leave by the clock alone, where that is all there is to do: until `recall`."""
+        self._sender.lend()
 
     def recall(self) -> None:
         """Count what has left since `lend`."""
-        run, pacer = self._run, self._pacer
-        if run.due < NEVER and pacer is not None:
-            due, count = run.due, run.end()
-            if count:
-                self._outbox.skip(count * self._piece)
-                self.ledger.catch_up(count, due - pacer.ptime, run.dry_at)
-                pacer.skip(count, due)
-                self._timers.set(Timer.PUMP, due)
-
-    def _next_size(self, now: float, out: list[Output]) -> int:
-        """Say the commands whose turn it is; return the size of the audio behind them."""
-        while (command := self._outbox.next_command()) is not None:
-            out.extend(map(Transmit, command.messages))
-            if command.wants_answer:
-                self.questions.ask(command, self.ledger, now)
-        return self._outbox.next_size()
-
-    def _transmit(self, size: int, units: int, now: float, out: list[Output]) -> None:
-        self.ledger.send(units, now)
-        audio = self._outbox.take_audio(size)
-        out.append(Transmit(lower_minus_one(audio) if self.avoids_minus_one else audio))
+        self._sender.recall()
 
     def _watch_status(self, now: float) -> None:
         """Have the queue level asked for in a while."""

@@ -16,6 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 PURE = {
     *(
         "__future__",
+        "abc",
         "array",
         "base64",
         "binascii",
@@ -46,13 +47,14 @@ LAYERS = [
         "paced_run",
         "masking",
     },
-    {"codecs", "fields", "websocket", "pacer"},
+    {"codecs", "fields", "websocket", "pacer", "early_audio", "sign_of_life"},
     {"resample"},
     {"events"},
     {"commands", "cadence"},
     {"outputs", "machine"},
     {"dialect", "marks", "inquiries"},
     {"wording", "outbox", "playout", "tracks"},
+    {"senders"},
     {"reply", "stream_playout", "clip_playout"},
     {"player"},
     {"app_session", "platform_session"},

@@ -129,6 +129,19 @@ def test_a_clear_tells_of_the_utterance_that_was_playing() -> None:
     assert cleared_at(2400) == (800, 0)
 
 
+def test_what_has_been_passed_is_no_step_back() -> None:
+    ledger = Ledger(RATE)
+    ledger.send(8000, 0.0)
+    # We believe that 0.5 s are played; the platform tells of 0.2 s, some time ago.
+    ledger.passed(1600, 0.5)
+    assert (ledger.position(0.5), ledger.acknowledged) == (4000, 1600)
+    # Here it is ahead of what we believe.
+    ledger.passed(6400, 0.6)
+    assert (ledger.position(0.6), ledger.acknowledged) == (6400, 6400)
+    ledger.passed(800, 0.7)
+    assert ledger.acknowledged == 6400
+
+
 def test_a_clear_begins_a_new_account() -> None:
     ledger = Ledger(RATE)
     ledger.send(1600, 0.0)

@@ -394,8 +394,10 @@ class TwoEnds(RuleBasedStateMachine):
         last = [frame.at for frame in self.pair.played if [frame.data] == self.reply.last.frames[-1:]][-1:]
         if last and not self.has_lagged:
             # An empty queue shows with the second tick after the last frame, where a mark takes the first.
-            patience = max(0.05, 2.1 / self.rate) + 2 * self.pair.delay
-            assert hung_up[0] <= max(last[0], finishing_at) + patience
+            patience = max(0.05, 2.1 / self.rate)
+            # The news of it goes to us, and the hang-up back; who asks only afterwards asks first.
+            delay = self.pair.delay
+            assert hung_up[0] <= max(last[0] + 2 * delay, finishing_at + 3 * delay) + patience
 
 
 PAIR_SETTINGS = settings(

@@ -28,3 +28,15 @@ def test_audio_beyond_the_send_ahead_waits_for_the_end_of_a_pause() -> None:
     assert due is not None
     assert 9.0 < due < 10.0
     assert sum(sizes([*app.handle_timeout(due)])) > 0
+
+
+def test_an_empty_queue_is_no_step_back() -> None:
+    app = AppSession(dialects.get("asterisk"), settings=PlayoutSettings(status_interval=None))
+    app.receive(START, 0.0)
+    app.send(c.SendAudio(bytes(8000)), 0.0)
+    app.send(c.ReportDrained(), 0.0)
+    # More is said before the queue has run empty, and played by the time that we hear of it.
+    app.send(c.SendAudio(bytes(8000)), 0.9)
+    app.receive("QUEUE_DRAINED", 1.9)
+    assert app.heard(1.9) == 1.9
+    assert app.heard(2.5) == 2.0
