@@ -206,7 +206,7 @@ class Link(Wire):
     def handle_deadline(self, now: float) -> None:
         """Let the session do what is due; enforce the link's own deadlines."""
         paced = self._paced
-        if paced is not None and not self._close_sent and (packet := paced.take(now)) is not None:
+        if paced is not None and self._unsent is None and (packet := paced.take(now)) is not None:
             frame = self._encoder.message(packet)
             if paced.due > now and self._tls is None:
                 self._push(frame, now)
