@@ -12,7 +12,7 @@ import sys
 import time
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,42 @@ async def test_what_is_due_together_is_served_in_order() -> None:
         time.sleep(0.01)  # noqa: ASYNC251
         await until(lambda: len(rung) == 3)
     assert rung == ["a", "b", "c"]
+
+
+async def test_what_is_due_does_not_wait_for_all_that_can_be_read() -> None:
+    order: list[str] = []
+
+    class Named(Bell):
+        def handle_deadline(self, now: float) -> None:
+            order.append("due")
+
+    class Reader(Bell):
+        def __init__(self, sock: socket.socket) -> None:
+            super().__init__()
+            self.sock = sock
+
+        def fileno(self) -> int:
+            return self.sock.fileno()
+
+        def handle_readable(self, now: float) -> None:
+            order.append("read")
+            self.sock.recv(1)
+
+        def handle_writable(self, now: float) -> None: ...
+
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(100)]
+        for ours, theirs in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+        async with Hub().running() as hub:
+            for ours, theirs in pairs:
+                hub.add(Reader(ours))
+                theirs.send(b"x")
+            hub.schedule(Named(), clock() + 1e-4)
+            time.sleep(0.01)  # noqa: ASYNC251
+            await until(lambda: len(order) == 101)
+    assert order.index("due") < 40
 
 
 async def test_an_earlier_deadline_takes_the_place_of_a_later_one() -> None:
