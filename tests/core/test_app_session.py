@@ -312,6 +312,14 @@ def test_a_stop_holds_packets_too() -> None:
 # Each limit
 
 
+def test_a_clock_that_goes_back_stands_still() -> None:
+    app = asterisk(send_ahead=10.0)
+    app.send(c.SendAudio(FRAME * 10), 5.0)
+    app.receive("MEDIA_XON", 9.0)
+    app.send(c.SendAudio(FRAME * 50), 5.3)
+    assert app.backlog(9.0) == 1.0
+
+
 def test_limit_max_pending_audio() -> None:
     app = asterisk(Limits(max_pending_audio=1600), send_ahead=0.02)
     app.receive("MEDIA_XOFF", 0.0)
