@@ -76,13 +76,9 @@ class TimerTable:
         """Return how many intervals from `start` on end before anything but `PUMP` is due."""
         return int(min((self._soonest_other - start) / interval, _MANY))
 
-    def is_due(self, now: float) -> bool:
-        """Tell whether any deadline is due."""
-        return self.earliest is not None and self.earliest <= now
-
     def take_due(self, now: float) -> list[Timer]:
         """Remove and return the timers that are due, earliest first."""
-        if not self.is_due(now):
+        if self.earliest is None or self.earliest > now:
             return []
         others = self._others
         due = [(deadline, _RANK[timer], timer) for timer, deadline in others.items() if deadline <= now]

@@ -45,6 +45,6 @@ class Rest:
         share = (used - self._used) / lasted
         part = (share - self._light) / (self._heavy - self._light)
         wanted = self._least + (self._most - self._least) * min(max(part, 0.0), 1.0)
-        # Half way at a time: what is heard would else swing with what it changes.
+        # Half way at a time: the share follows the rest, and the two would swing.
         self.seconds = (self.seconds + wanted) / 2
         self._used, self._since = used, now

@@ -39,8 +39,6 @@ __all__ = [
     "Server",
     "ServerLimits",
     "ServerSettings",
-    "accept_one",
-    "open_listeners",
     "run_handler",
     "serve",
     "serve_verbs",

@@ -21,7 +21,8 @@ from callstream_core.dialects.asterisk import AsteriskProfile
 from callstream_trio.call import Call
 from callstream_trio.dial import DialSettings, joined
 from callstream_trio.hub import Hub
-from callstream_trio.server import Server, open_listeners
+from callstream_trio.listen import open_listeners
+from callstream_trio.server import Server
 from tests.trio.wire import (
     CLOSE,
     PING,

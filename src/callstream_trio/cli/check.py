@@ -14,7 +14,7 @@ import trio
 
 from callstream_trio.cli.common import Mistake, make_console, raise_file_limit
 from callstream_trio.cli.serve import make_handler, make_tls, read_settings
-from callstream_trio.server import open_listeners
+from callstream_trio.listen import open_listeners
 from callstream_trio.settings import KEYS, PREFIX, Settings, nearest
 
 _FILES_BESIDE = 100
